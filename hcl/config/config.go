@@ -1,0 +1,136 @@
+// Package config is the typed model of an evaluated llima.hcl: what remains
+// when expressions, scopes and expansion are done. It knows neither HCL nor
+// cty; rules stay behind an interface because they are asked once per part.
+package config
+
+import (
+	"fmt"
+
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/internal/diag"
+)
+
+// Precision is how a part's weights are stored and multiplied.
+type Precision string
+
+// The precisions of the vendor's page. Activations are BF16 in all of them.
+const (
+	BF16 Precision = "BF16"
+	INT8 Precision = "A_BF16_W_INT8"
+	INT4 Precision = "A_BF16_W_INT4"
+)
+
+// Precisions lists every precision, widest first.
+var Precisions = []Precision{BF16, INT8, INT4}
+
+// LoRA is how a part takes adapters.
+type LoRA string
+
+// The LoRA modes of the vendor's page.
+const (
+	LoRADisabled LoRA = "LORA_DISABLED"
+	LoRABranch   LoRA = "LORA_BRANCH"
+	LoRAMerged   LoRA = "LORA_MERGED"
+)
+
+// LoRAModes lists every LoRA mode.
+var LoRAModes = []LoRA{LoRADisabled, LoRABranch, LoRAMerged}
+
+// Config is an evaluated configuration: every model, expanded.
+type Config struct {
+	Root   string   // absolute folder of llima.hcl
+	Files  []string // configuration files read, relative to Root, sorted
+	Models []*Model // in order of declaration, then of key
+}
+
+// Model is one model block, or one expansion of it.
+type Model struct {
+	Name string // label, with "-key" appended where for_each expanded it; unique
+	Decl diag.Range
+
+	Source string // absolute path of the checkpoint
+	Output string // absolute path of the output folder
+	// SourceText and OutputText are the same as written, relative to the file.
+	SourceText, OutputText string
+	SourceRange            diag.Range
+
+	Format              string // "auto", "hf", "gguf", "compressed_tensors"
+	ContextTokens       int    // context_length
+	GroupTokens         int    // language_group_size
+	MaskTokens          int    // future_token_mask_size
+	EnableFilterSharing bool
+	QuantizeEmbeddings  bool
+	ReturnLogits        bool
+	ExternalData        string // "auto", "copy", "link"
+	Precision           Precision
+	LoRA                LoRA
+	ContextRange        diag.Range // of context_length, or of the block where it is absent
+	GroupRange          diag.Range
+	MaskRange           diag.Range
+
+	Rules Rules
+}
+
+// Rules decides what becomes of each part. The first matching rule decides
+// everything; what it leaves unset takes the model's default.
+type Rules interface {
+	// Decide asks the rules about one part.
+	Decide(m Properties, layer Layer) (Decision, diag.List)
+	// List returns the rules in the order in which they are asked.
+	List() []Rule
+}
+
+// Rule names a rule and where it stands.
+type Rule struct {
+	Name   string
+	Policy string // the policy that it comes from, "" for the model's own
+	Range  diag.Range
+}
+
+// Properties is what rules see as "model".
+type Properties struct {
+	NumHiddenLayers int
+	Architecture    string // "llama"
+	Format          string // "hf"
+}
+
+// Layer is what rules see as "layer".
+type Layer struct {
+	addr.PartID
+	FromEnd int // 1 for the last layer
+}
+
+// IsGroup reports whether the part belongs to prefill.
+func (l Layer) IsGroup() bool { return l.Phase == addr.Prefill }
+
+// Decision is what the rules say of one part.
+type Decision struct {
+	Precision Precision
+	Compile   bool
+	LoRA      LoRA
+	Rule      int // index into Rules.List, -1 where no rule matched
+	// Where names the line that set the precision: the matching rule's
+	// attribute, or the model's default.
+	Where diag.Range
+}
+
+// CheckSizes reports sizes that do not fit together: group and mask must
+// divide the context, because cache windows step by them.
+func (m *Model) CheckSizes() diag.List {
+	var l diag.List
+	check := func(name string, value int, r diag.Range) {
+		if value <= 0 || m.ContextTokens%value == 0 {
+			return
+		}
+		l = append(l, diag.Diagnostic{
+			Severity: diag.Error,
+			Summary:  name + " does not divide context_length",
+			Detail: fmt.Sprintf("Cache windows of model %q step by %s = %d up to context_length = %d, so it must divide it. The nearest context_length values that fit are %d and %d.",
+				m.Name, name, value, m.ContextTokens, m.ContextTokens/value*value, (m.ContextTokens/value+1)*value),
+			Subject: &r,
+		})
+	}
+	check("language_group_size", m.GroupTokens, m.GroupRange)
+	check("future_token_mask_size", m.MaskTokens, m.MaskRange)
+	return l
+}

@@ -1,0 +1,56 @@
+// Package mmap gives a file's bytes without reading it all: mapped on Unix,
+// read into memory elsewhere.
+package mmap
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// File is an open, read-only view of a file.
+type File struct {
+	data []byte
+}
+
+// Open maps a regular file. A file that is cut short while it is mapped kills
+// the process on access: inputs must not be truncated during a build.
+func Open(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "map", Path: path, Err: fmt.Errorf("not a regular file (%v)", info.Mode().Type())}
+	}
+	if info.Size() == 0 {
+		return &File{}, nil
+	}
+	if int64(int(info.Size())) != info.Size() {
+		return nil, &fs.PathError{Op: "map", Path: path, Err: fmt.Errorf("%d bytes exceed the address space", info.Size())}
+	}
+	data, err := load(f, int(info.Size()))
+	if err != nil {
+		return nil, &fs.PathError{Op: "map", Path: path, Err: err}
+	}
+	return &File{data: data}, nil
+}
+
+// Bytes returns the contents, which must not be written to and are valid
+// until Close; nil after it.
+func (f *File) Bytes() []byte { return f.data }
+
+// Close releases the view. Closing twice is harmless.
+func (f *File) Close() error {
+	data := f.data
+	f.data = nil
+	if data == nil {
+		return nil
+	}
+	return unload(data)
+}

@@ -41,6 +41,24 @@ type Config struct {
 	Root   string   // absolute folder of llima.hcl
 	Files  []string // configuration files read, relative to Root, sorted
 	Models []*Model // in order of declaration, then of key
+
+	DefaultTargets []string   // patterns of llima.default_targets, nil where absent
+	Variables      []Variable // declared variables, by name
+	Reads          []string   // files that functions asked for, relative to Root, sorted
+
+	// Sources holds the text of each configuration file by the name that the
+	// File of a diagnostic's range has, for snippets.
+	Sources map[string][]byte
+	// Unsupported says what no model of this file can be built with by this
+	// version; building turns it into errors, validating does not.
+	Unsupported diag.List
+}
+
+// Variable is a declared variable and where its value comes from.
+type Variable struct {
+	Name  string
+	Value string // as HCL would write it
+	From  string // "default", "--var", "LLIMA_CTX", "llima.vars.hcl:3"
 }
 
 // Model is one model block, or one expansion of it.
@@ -64,12 +82,23 @@ type Model struct {
 	ExternalData        string // "auto", "copy", "link"
 	Precision           Precision
 	LoRA                LoRA
+	LoRARank            int    // lora_rank, 0 where absent
+	Convert             string // "" or "bf16"
+	Origin              Origin
 	ContextRange        diag.Range // of context_length, or of the block where it is absent
 	GroupRange          diag.Range
 	MaskRange           diag.Range
 
 	Rules Rules
+
+	// Unsupported says what this version can check but not build. Validating
+	// lets it pass; building turns it into errors.
+	Unsupported diag.List
 }
+
+// Origin says where a checkpoint can be downloaded; both are "" where the
+// configuration does not say.
+type Origin struct{ Repo, Revision string }
 
 // Rules decides what becomes of each part. The first matching rule decides
 // everything; what it leaves unset takes the model's default.
@@ -100,8 +129,9 @@ type Layer struct {
 	FromEnd int // 1 for the last layer
 }
 
-// IsGroup reports whether the part belongs to prefill.
-func (l Layer) IsGroup() bool { return l.Phase == addr.Prefill }
+// IsGroup reports whether the part handles a group of tokens: true in prefill,
+// except for the vision tower.
+func (l Layer) IsGroup() bool { return l.Phase == addr.Prefill && l.Part != addr.Vision }
 
 // Decision is what the rules say of one part.
 type Decision struct {
@@ -122,15 +152,35 @@ func (m *Model) CheckSizes() diag.List {
 		if value <= 0 || m.ContextTokens%value == 0 {
 			return
 		}
+		above := (m.ContextTokens/value + 1) * value
+		fits := fmt.Sprintf("The nearest context_length that fits is %d.", above)
+		if m.ContextTokens > value {
+			fits = fmt.Sprintf("The nearest context_length values that fit are %d and %d.", m.ContextTokens/value*value, above)
+		}
 		l = append(l, diag.Diagnostic{
 			Severity: diag.Error,
 			Summary:  name + " does not divide context_length",
-			Detail: fmt.Sprintf("Cache windows of model %q step by %s = %d up to context_length = %d, so it must divide it. The nearest context_length values that fit are %d and %d.",
-				m.Name, name, value, m.ContextTokens, m.ContextTokens/value*value, (m.ContextTokens/value+1)*value),
+			Detail: fmt.Sprintf("Cache windows of model %q step by %s = %d up to context_length = %d, so it must divide it. %s",
+				m.Name, name, value, m.ContextTokens, fits),
 			Subject: &r,
 		})
 	}
 	check("language_group_size", m.GroupTokens, m.GroupRange)
 	check("future_token_mask_size", m.MaskTokens, m.MaskRange)
 	return l
+}
+
+// CheckContext warns about a context_length beyond maxTokens, the longest
+// context that the checkpoint was trained for; 0 means unknown.
+func (m *Model) CheckContext(maxTokens int) diag.List {
+	if maxTokens <= 0 || m.ContextTokens <= maxTokens {
+		return nil
+	}
+	return diag.List{{
+		Severity: diag.Warning,
+		Summary:  "context_length is beyond the model's own maximum",
+		Detail: fmt.Sprintf("Model %q has context_length = %d, but %s was trained for at most %d tokens. Text beyond that length tends to fall apart.",
+			m.Name, m.ContextTokens, m.SourceText, maxTokens),
+		Subject: &m.ContextRange,
+	}}
 }

@@ -59,11 +59,12 @@ type Diagnostic struct {
 	Detail   string
 	Subject  *Range   // what is wrong
 	Context  *Range   // a wider piece to show
+	Block    string   // the block around Subject, `model "a"` for example
 	Values   []string // "layer.index as 3", for expressions
 }
 
 // List is a set of diagnostics; as an error it reads as its first one.
-type List []Diagnostic
+type List []Diagnostic //nolint:errname // a list that is seldom used as an error
 
 // HasErrors reports whether any diagnostic is an error.
 func (l List) HasErrors() bool {

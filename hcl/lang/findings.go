@@ -1,0 +1,190 @@
+package lang
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/internal/diag"
+)
+
+// Check finds what is wrong with the rules as a whole while the checkpoint is
+// not known: LoRA without filter sharing, whatever part asks for it.
+func (r *Rules) Check() diag.List {
+	if r.defaults.FilterSharing {
+		return nil
+	}
+	var out diag.List
+	for i := range r.rules {
+		attr := r.rules[i].attribute("lora")
+		if attr == nil {
+			continue
+		}
+		ctx := RuleScope(r.rules[i].base)
+		for _, leaf := range leaves(attr.Expr) {
+			if mode, ok := knownString(leaf, ctx); ok && mode != string(config.LoRADisabled) && slices.Contains(names(config.LoRAModes), mode) {
+				out = append(out, r.WithoutSharing(leaf.Range(), config.LoRA(mode)))
+			}
+		}
+	}
+	return out
+}
+
+// Unsupported says which rules ask for what this version cannot build.
+func (r *Rules) Unsupported() diag.List {
+	var out diag.List
+	for i := range r.rules {
+		for _, a := range layerBlock.Attributes {
+			attr := r.rules[i].attribute(a.Name)
+			if attr == nil || a.Builds == nil {
+				continue
+			}
+			ctx := RuleScope(r.rules[i].base)
+			for _, leaf := range leaves(attr.Expr) {
+				v, diags := Check(leaf, ctx)
+				if diags.HasErrors() {
+					continue
+				}
+				if d, found := a.Unsupported(v, leaf.Range()); found {
+					out = append(out, d)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func knownString(expr hcl.Expression, ctx *hcl.EvalContext) (string, bool) {
+	v, diags := Check(expr, ctx)
+	if diags.HasErrors() || v.IsNull() || !v.IsKnown() {
+		return "", false
+	}
+	if v.Type() != cty.String {
+		return "", false
+	}
+	return v.AsString(), true
+}
+
+// CheckFormat refuses precisions where the checkpoint's weights are quantised
+// already. format is "hf", "gguf" or "compressed_tensors".
+func (r *Rules) CheckFormat(format string) diag.List {
+	what := map[string]string{"gguf": "a GGUF file", "compressed_tensors": "a checkpoint of compressed tensors"}[format]
+	if what == "" {
+		return nil
+	}
+	refuse := func(at diag.Range) diag.Diagnostic {
+		return diag.Diagnostic{
+			Severity: diag.Error, Summary: "Precision of quantised weights",
+			Detail: fmt.Sprintf("Model %q is read from %s, whose weights are quantised already: they are carried over as they are, and quantising them again would only lose accuracy. Remove precision, or start from the original Hugging Face checkpoint.",
+				r.defaults.Model, what),
+			Subject: &at,
+		}
+	}
+	var out diag.List
+	if r.defaults.PrecisionGiven {
+		out = append(out, refuse(r.defaults.Where))
+	}
+	for i := range r.rules {
+		if attr := r.rules[i].attribute("precision"); attr != nil {
+			out = append(out, refuse(RangeOf(attr.Range())))
+		}
+	}
+	return out
+}
+
+// CheckRules asks the rules of a model about every part and reports what
+// only the checkpoint can tell: rules that match nothing, rules that earlier
+// ones shadow, and expressions that fail for some part.
+func CheckRules(m *config.Model, props config.Properties, parts []addr.PartID) diag.List {
+	r, ok := m.Rules.(*Rules)
+	if !ok || len(parts) == 0 {
+		return nil
+	}
+	out := r.CheckFormat(props.Format)
+	found := make([]findings, len(r.rules))
+	for _, id := range parts {
+		layer := config.Layer{PartID: id, FromEnd: props.NumHiddenLayers - id.Index}
+		winner := -1
+		for i := range r.rules {
+			ctx := valueScope(r.rules[i].base, props, layer)
+			match, diags := r.rules[i].matches(ctx)
+			if diags.HasErrors() {
+				found[i].failed = true
+				out = append(out, r.placed(i, diags)...)
+				continue
+			}
+			switch {
+			case !match:
+			case winner < 0:
+				winner = i
+				found[i].wins++
+				_, diags = r.decide(i, ctx)
+				out = append(out, r.placed(i, diags)...)
+			default:
+				found[i].lostTo(winner)
+			}
+		}
+	}
+	for i := range found {
+		if d, ok := r.report(i, found[i], len(parts), props); ok {
+			out = append(out, r.placed(i, diag.List{d})...)
+		}
+	}
+	return out.Sorted()
+}
+
+// findings is what became of one rule over all parts.
+type findings struct {
+	wins   int
+	failed bool
+	losses map[int]int // winning rule → parts that both match
+}
+
+func (f *findings) lostTo(winner int) {
+	if f.losses == nil {
+		f.losses = map[int]int{}
+	}
+	f.losses[winner]++
+}
+
+func (r *Rules) report(i int, f findings, parts int, props config.Properties) (diag.Diagnostic, bool) {
+	if f.failed || f.wins > 0 {
+		return diag.Diagnostic{}, false
+	}
+	at := r.rules[i].Range
+	if f.losses == nil {
+		d := diag.Diagnostic{
+			Severity: diag.Warning, Summary: "Rule never matches",
+			Detail: fmt.Sprintf("Rule %q matches none of the %d parts of model %q, which has %d layers.",
+				r.rules[i].Name, parts, r.defaults.Model, props.NumHiddenLayers),
+			Subject: &at,
+		}
+		if when := r.rules[i].attribute("when"); when != nil {
+			where := RangeOf(when.Range())
+			d.Subject = &where
+			d.Detail += " Its when is false for each of them."
+		}
+		if r.rules[i].Policy != "" { // other models may well have such parts
+			d.Severity = diag.Note
+		}
+		return d, true
+	}
+	var by []string
+	total := 0
+	for winner := range i {
+		if n := f.losses[winner]; n > 0 {
+			by = append(by, fmt.Sprintf("%q (%s, %s)", r.rules[winner].Name, r.rules[winner].Range, plural(n, "part")))
+			total += n
+		}
+	}
+	return diag.Diagnostic{
+		Severity: diag.Warning, Summary: "Rule is shadowed",
+		Detail: fmt.Sprintf("Rule %q of model %q matches %d of its parts, and earlier rules decide on all of them: %s. The first match decides everything; move the narrower rule up, or remove this one.",
+			r.rules[i].Name, r.defaults.Model, total, Join(by, "and")),
+		Subject: &at,
+	}, true
+}

@@ -1,0 +1,168 @@
+package lang
+
+import (
+	"fmt"
+	"maps"
+	"math/big"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+)
+
+// Functions returns every function of the language. None of them depends on
+// the clock, the environment, the network or on files outside of files' root.
+func Functions(files *Files) map[string]function.Function {
+	f := map[string]function.Function{
+		"bytes":      bytesFunc,
+		"can":        tryfunc.CanFunc,
+		"file":       files.fileFunc(),
+		"fileexists": files.existsFunc(),
+		"fileset":    files.setFunc(),
+		"format":     bounded(stdlib.FormatFunc, checkWidths),
+		"formatlist": bounded(stdlib.FormatListFunc, checkWidths),
+		"indent":     bounded(stdlib.IndentFunc, checkIndent),
+		"setproduct": bounded(stdlib.SetProductFunc, checkProduct),
+		"try":        tryfunc.TryFunc,
+	}
+	maps.Copy(f, pureFunctions)
+	return f
+}
+
+// FunctionNames returns the names of all functions, sorted.
+func FunctionNames() []string {
+	return slices.Sorted(maps.Keys(Functions(&Files{})))
+}
+
+// pureFunctions is the standard library under its customary names.
+var pureFunctions = map[string]function.Function{
+	"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "chomp": stdlib.ChompFunc,
+	"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
+	"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
+	"csvdecode": stdlib.CSVDecodeFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
+	"flatten": stdlib.FlattenFunc, "floor": stdlib.FloorFunc, "formatdate": stdlib.FormatDateFunc,
+	"index": stdlib.IndexFunc, "int": stdlib.IntFunc, "join": stdlib.JoinFunc, "jsondecode": stdlib.JSONDecodeFunc,
+	"jsonencode": stdlib.JSONEncodeFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "log": stdlib.LogFunc,
+	"lookup": stdlib.LookupFunc, "lower": stdlib.LowerFunc, "max": stdlib.MaxFunc, "merge": stdlib.MergeFunc,
+	"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": stdlib.PowFunc, "range": stdlib.RangeFunc,
+	"regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc, "regexreplace": stdlib.RegexReplaceFunc,
+	"replace": stdlib.ReplaceFunc, "reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
+	"setsubtract": stdlib.SetSubtractFunc, "setsymmetricdifference": stdlib.SetSymmetricDifferenceFunc,
+	"setunion": stdlib.SetUnionFunc, "signum": stdlib.SignumFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc,
+	"split": stdlib.SplitFunc, "strlen": stdlib.StrlenFunc, "strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc,
+	"timeadd": stdlib.TimeAddFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc,
+	"trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc,
+	"upper": stdlib.UpperFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
+	"tobool": stdlib.MakeToFunc(cty.Bool), "tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String),
+	"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
+	"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+}
+
+// bounded runs check on the arguments of f before f itself, so that a short
+// expression cannot ask for more memory than there is.
+func bounded(f function.Function, check func(args []cty.Value) error) function.Function {
+	return function.New(&function.Spec{
+		Description: f.Description(),
+		Params:      f.Params(),
+		VarParam:    f.VarParam(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if err := check(args); err != nil {
+				return cty.NilType, err
+			}
+			return f.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
+	})
+}
+
+var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*[0-9]{4}`)
+
+// checkWidths refuses formats with a width or precision of 1000 and more.
+func checkWidths(args []cty.Value) error {
+	if len(args) == 0 || !args[0].IsKnown() || args[0].IsNull() || args[0].Type() != cty.String {
+		return nil
+	}
+	if verb := wideVerb.FindString(args[0].AsString()); verb != "" {
+		return function.NewArgErrorf(0, "the width in %q is above 999", verb)
+	}
+	return nil
+}
+
+// checkIndent refuses indentations of 1000 and more.
+func checkIndent(args []cty.Value) error {
+	if len(args) == 0 || !args[0].IsKnown() || args[0].IsNull() || args[0].Type() != cty.Number {
+		return nil
+	}
+	if args[0].AsBigFloat().Cmp(big.NewFloat(1000)) >= 0 {
+		return function.NewArgErrorf(0, "an indentation is at most 999 spaces")
+	}
+	return nil
+}
+
+// maxElements bounds collections that functions make and values that locals hold.
+const maxElements = 1 << 16
+
+// checkProduct refuses products of more than maxElements elements.
+func checkProduct(args []cty.Value) error {
+	product := 1
+	for _, a := range args {
+		if !a.IsKnown() || a.IsNull() || !a.CanIterateElements() {
+			continue
+		}
+		if product *= max(1, a.LengthInt()); product > maxElements {
+			return fmt.Errorf("the product has more than %d elements", maxElements)
+		}
+	}
+	return nil
+}
+
+// byteUnits are the units that function bytes knows.
+var byteUnits = map[string]int64{
+	"": 1, "B": 1,
+	"kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+}
+
+var byteSize = regexp.MustCompile(`^([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)$`)
+
+// bytesFunc turns "16GiB" into the number of bytes.
+var bytesFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "size", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		n, err := ParseBytes(args[0].AsString())
+		if err != nil {
+			return cty.UnknownVal(cty.Number), function.NewArgError(0, err)
+		}
+		return cty.NumberIntVal(n), nil
+	},
+})
+
+// ParseBytes reads a size such as "16GiB" or "1.5 GB", in bytes.
+func ParseBytes(s string) (int64, error) {
+	m := byteSize.FindStringSubmatch(strings.TrimSpace(s))
+	if m == nil {
+		return 0, fmt.Errorf("%q is not a size; write a number and a unit, \"16GiB\" for example", s)
+	}
+	unit, ok := byteUnits[m[2]]
+	if !ok {
+		known := slices.Sorted(maps.Keys(byteUnits))[1:]
+		if meant := Suggest(m[2], known); meant != "" {
+			return 0, fmt.Errorf("%q has no unit of size; did you mean %q", s, m[1]+meant)
+		}
+		return 0, fmt.Errorf("%q has no unit of size, which are %s", s, Join(known, "and"))
+	}
+	n, _, err := big.ParseFloat(m[1], 10, 128, big.ToNearestEven)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a size: %w", s, err)
+	}
+	bytes, _ := n.Mul(n, new(big.Float).SetInt64(unit)).Int64()
+	if bytes < 0 || bytes > 1<<60 {
+		return 0, fmt.Errorf("%q is more than %d bytes", s, int64(1)<<60)
+	}
+	return bytes, nil
+}

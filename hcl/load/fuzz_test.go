@@ -1,0 +1,102 @@
+package load_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/hcl/lang"
+	"github.com/llima-build/llima/hcl/load"
+)
+
+// FuzzLoad asks for no more than an answer, soon, whatever the text is.
+func FuzzLoad(f *testing.F) {
+	files, err := filepath.Glob("testdata/bad/*.hcl")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(src))
+	}
+	f.Add(ruled)
+	f.Add(variables)
+	props := config.Properties{NumHiddenLayers: 2, Architecture: "llama", Format: "hf"}
+	f.Fuzz(func(t *testing.T, text string) {
+		start := time.Now()
+		cfg, diags := load.Source("llima.hcl", []byte(text), load.Options{})
+		if cfg == nil || cfg.Sources == nil {
+			t.Fatal("Source returned no configuration")
+		}
+		for _, d := range diags {
+			if r := d.Subject; r != nil && r.File == "llima.hcl" && (r.Start.Byte < 0 || r.End.Byte > len(text)) {
+				t.Errorf("range %+v is outside of %d bytes", *r, len(text))
+			}
+		}
+		if !diags.HasErrors() {
+			for _, m := range cfg.Models[:min(4, len(cfg.Models))] {
+				_ = lang.CheckRules(m, props, parts(2))
+			}
+		}
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("Source took %v", d)
+		}
+	})
+}
+
+// TestHostileText holds shapes that once cost, or could cost, too much.
+func TestHostileText(t *testing.T) {
+	for name, text := range map[string]string{
+		"brackets":     "locals {\n a = " + strings.Repeat("(", 100000),
+		"tuples":       "locals {\n a = " + strings.Repeat("[", 60) + strings.Repeat("]", 60) + "\n}\n",
+		"blocks":       strings.Repeat("model \"a\" {\n", 10000),
+		"negations":    "locals {\n a = " + strings.Repeat("!", 100000) + "true\n}\n",
+		"minus":        "locals {\n a = " + strings.Repeat("- ", 100000) + "1\n}\n",
+		"sum":          "locals {\n a = 1" + strings.Repeat("+1", 100000) + "\n}\n",
+		"ternaries":    "locals {\n a = " + strings.Repeat("true?1:", 30000) + "1\n}\n",
+		"templates":    "locals {\n a = " + strings.Repeat("\"${", 50000) + "\n}\n",
+		"interpolated": "locals {\n a = \"" + strings.Repeat("${1}", 50000) + "\"\n}\n",
+		"indexes":      "locals {\n a = upper(\"x\")" + strings.Repeat("[0]", 80000) + "\n}\n",
+		"splats":       "locals {\n a = [1]" + strings.Repeat("[*]", 80000) + "\n}\n",
+		"attributes":   "locals {\n a = {}" + strings.Repeat(".a", 100000) + "\n}\n",
+		"locals":       "locals {\n" + chain(8000) + "}\n",
+		"doubling":     "locals {\n a0 = [1]\n" + doubling(60) + "}\n",
+		"huge number":  "locals {\n a = 1e999999999\n}\nmodel \"a\" {\n source = \"x\"\n context_length = local.a\n}\n",
+		"pow":          "model \"a\" {\n source = \"x\"\n context_length = pow(10, 400)\n}\n",
+		"copies":       "model \"a\" {\n matrix = { a = range(1000), b = range(1000), c = range(1000) }\n source = \"x\"\n}\n",
+		"long line":    "#" + strings.Repeat("x", 300<<10),
+		"nul":          "model \"a\" {\n source = \"\\u0000\"\n}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			_, diags := load.Source("llima.hcl", []byte(text), load.Options{})
+			if d := time.Since(start); d > 5*time.Second {
+				t.Errorf("Source took %v: %.200v", d, diags.Error())
+			}
+		})
+	}
+}
+
+func chain(n int) string {
+	var b strings.Builder
+	b.WriteString(" a0 = 1\n")
+	for i := 1; i < n; i++ {
+		b.WriteString(" a" + strconv.Itoa(n-i) + " = local.a" + strconv.Itoa(n-i-1) + "\n")
+	}
+	return b.String()
+}
+
+func doubling(n int) string {
+	var b strings.Builder
+	for i := 1; i < n; i++ {
+		b.WriteString(" a" + strconv.Itoa(i) + " = concat(local.a" + strconv.Itoa(i-1) + ", local.a" + strconv.Itoa(i-1) + ")\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,4 @@
+model "a" {
+  source = "x
+  output = 
+}

@@ -1,0 +1,315 @@
+package eval
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/llima-build/llima/formats/onnx"
+)
+
+// kernel computes an operator; inputs and outputs say how many it must have.
+type kernel struct {
+	inputs, outputs int
+	run             func(attrs, []*Value) ([]*Value, error)
+}
+
+// kernels is the table of operators.
+var kernels = map[string]kernel{
+	"Add":              {2, 1, arithmetic(func(x, y float32) float32 { return x + y })},
+	"And":              {2, 1, and},
+	"Cast":             {1, 1, cast},
+	"DequantizeLinear": {2, 1, dequantize},
+	"Gather":           {2, 1, gather},
+	"Gemm":             {2, 1, gemm},
+	"GreaterOrEqual":   {2, 1, compare(func(x, y int64) bool { return x >= y })},
+	"Less":             {2, 1, compare(func(x, y int64) bool { return x < y })},
+	"MatMul":           {2, 1, matMul},
+	"Mul":              {2, 1, arithmetic(func(x, y float32) float32 { return float32(x * y) })},
+	"RMSNormalization": {2, 1, rmsNorm},
+	"Reshape":          {2, 1, reshape},
+	"RotaryEmbedding":  {3, 1, rotary},
+	"Sigmoid":          {1, 1, unary(sigmoid)},
+	"Softmax":          {1, 1, softmax},
+	"TopK":             {2, 2, topK},
+	"Transpose":        {1, 1, transpose},
+	"Where":            {3, 1, where},
+}
+
+func unary(f func(float32) float32) func(attrs, []*Value) ([]*Value, error) {
+	return func(_ attrs, args []*Value) ([]*Value, error) {
+		x := args[0]
+		if x.DType != onnx.Float {
+			return nil, fmt.Errorf("%v is not supported", x.DType)
+		}
+		out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
+		for i, v := range x.F {
+			out.F[i] = f(v)
+		}
+		return []*Value{out}, nil
+	}
+}
+
+func arithmetic(f func(x, y float32) float32) func(attrs, []*Value) ([]*Value, error) {
+	return func(_ attrs, args []*Value) ([]*Value, error) {
+		x, y := args[0], args[1]
+		if x.DType != onnx.Float || y.DType != onnx.Float {
+			return nil, fmt.Errorf("%v and %v are not supported", x.DType, y.DType)
+		}
+		if slices.Equal(x.Dims, y.Dims) {
+			out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
+			for i := range out.F {
+				out.F[i] = f(x.F[i], y.F[i])
+			}
+			return []*Value{out}, nil
+		}
+		dims, at, err := broadcast(x, y)
+		if err != nil {
+			return nil, err
+		}
+		out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, len(at[0]))}
+		for i := range out.F {
+			out.F[i] = f(x.F[at[0][i]], y.F[at[1][i]])
+		}
+		return []*Value{out}, nil
+	}
+}
+
+func compare(f func(x, y int64) bool) func(attrs, []*Value) ([]*Value, error) {
+	return func(_ attrs, args []*Value) ([]*Value, error) {
+		return integers(args, onnx.Int32, f)
+	}
+}
+
+func and(_ attrs, args []*Value) ([]*Value, error) {
+	return integers(args, onnx.Bool, func(x, y int64) bool { return x != 0 && y != 0 })
+}
+
+// integers combines two tensors of one integer type, or of Bool, to Bool.
+func integers(args []*Value, t onnx.DataType, f func(x, y int64) bool) ([]*Value, error) {
+	x, y := args[0], args[1]
+	if x.DType != t || y.DType != t {
+		return nil, fmt.Errorf("%v and %v, want %v", x.DType, y.DType, t)
+	}
+	dims, at, err := broadcast(x, y)
+	if err != nil {
+		return nil, err
+	}
+	out := &Value{DType: onnx.Bool, Dims: dims, I: make([]int64, len(at[0]))}
+	for i := range out.I {
+		if f(x.I[at[0][i]], y.I[at[1][i]]) {
+			out.I[i] = 1
+		}
+	}
+	return []*Value{out}, nil
+}
+
+func where(_ attrs, args []*Value) ([]*Value, error) {
+	c, x, y := args[0], args[1], args[2]
+	if c.DType != onnx.Bool || x.DType != onnx.Float || y.DType != onnx.Float {
+		return nil, fmt.Errorf("%v ? %v : %v is not supported", c.DType, x.DType, y.DType)
+	}
+	dims, at, err := broadcast(c, x, y)
+	if err != nil {
+		return nil, err
+	}
+	out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, len(at[0]))}
+	for i := range out.F {
+		if c.I[at[0][i]] != 0 {
+			out.F[i] = x.F[at[1][i]]
+		} else {
+			out.F[i] = y.F[at[2][i]]
+		}
+	}
+	return []*Value{out}, nil
+}
+
+// broadcast returns the common shape of tensors, aligned at the last
+// dimension, and for each of them the index of the element that meets every
+// element of that shape.
+func broadcast(args ...*Value) (dims []int64, at [][]int, err error) {
+	for _, v := range args {
+		for len(dims) < len(v.Dims) {
+			dims = slices.Insert(dims, 0, 1)
+		}
+	}
+	for _, v := range args {
+		skip := len(dims) - len(v.Dims)
+		for i, d := range v.Dims {
+			switch {
+			case dims[skip+i] == 1:
+				dims[skip+i] = d
+			case d != 1 && d != dims[skip+i]:
+				return nil, nil, fmt.Errorf("%v does not broadcast to %v", v.Dims, dims)
+			}
+		}
+	}
+	n, err := bounded(dims, maxResult)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range args {
+		at = append(at, indices(v.Dims, dims, n))
+	}
+	return dims, at, nil
+}
+
+// indices repeats the row-major index of have along the dimensions of dims
+// that it lacks.
+func indices(have, dims []int64, n int) []int {
+	out := make([]int, n)
+	strides := make([]int, len(dims))
+	step, skip := 1, len(dims)-len(have)
+	for i := len(have) - 1; i >= 0; i-- {
+		if have[i] != 1 {
+			strides[skip+i] = step
+		}
+		step *= int(have[i])
+	}
+	walk(dims, strides, out)
+	return out
+}
+
+// walk writes, for every element of dims in row-major order, its index under
+// the strides.
+func walk(dims []int64, strides, out []int) {
+	counter := make([]int64, len(dims))
+	index := 0
+	for i := range out {
+		out[i] = index
+		for d := len(dims) - 1; d >= 0; d-- {
+			counter[d]++
+			index += strides[d]
+			if counter[d] < dims[d] {
+				break
+			}
+			index -= int(dims[d]) * strides[d]
+			counter[d] = 0
+		}
+	}
+}
+
+// reshape takes explicit dimensions only.
+func reshape(_ attrs, args []*Value) ([]*Value, error) {
+	x, shape := args[0], args[1]
+	if shape.DType != onnx.Int64 {
+		return nil, fmt.Errorf("shape is %v, want INT64", shape.DType)
+	}
+	out := *x
+	out.Dims = shape.I
+	if err := out.check(); err != nil {
+		return nil, err
+	}
+	return []*Value{&out}, nil
+}
+
+func transpose(a attrs, args []*Value) ([]*Value, error) {
+	x := args[0]
+	perm, _ := a.find("perm")
+	if len(perm.Ints) != len(x.Dims) {
+		return nil, fmt.Errorf("perm %v of %d dimensions", perm.Ints, len(x.Dims))
+	}
+	have := make([]int, len(x.Dims))
+	step := 1
+	for i := len(x.Dims) - 1; i >= 0; i-- {
+		have[i] = step
+		step *= int(x.Dims[i])
+	}
+	dims, strides, seen := make([]int64, len(have)), make([]int, len(have)), make([]bool, len(have))
+	for i, p := range perm.Ints {
+		if p < 0 || p >= int64(len(have)) || seen[p] {
+			return nil, fmt.Errorf("perm %v of %d dimensions", perm.Ints, len(x.Dims))
+		}
+		seen[p] = true
+		dims[i], strides[i] = x.Dims[p], have[p]
+	}
+	at := make([]int, step)
+	walk(dims, strides, at)
+	return pick(x, dims, at), nil
+}
+
+// pick returns the elements of x at the given indices.
+func pick(x *Value, dims []int64, at []int) []*Value {
+	out := &Value{DType: x.DType, Dims: dims}
+	if isFloat(x.DType) {
+		out.F = make([]float32, len(at))
+		for i, j := range at {
+			out.F[i] = x.F[j]
+		}
+	} else {
+		out.I = make([]int64, len(at))
+		for i, j := range at {
+			out.I[i] = x.I[j]
+		}
+	}
+	return []*Value{out}
+}
+
+// gather takes indices along an axis.
+func gather(a attrs, args []*Value) ([]*Value, error) {
+	x, index := args[0], args[1]
+	axis, err := a.axis("axis", 0, len(x.Dims))
+	if err != nil {
+		return nil, err
+	}
+	if index.DType != onnx.Int32 && index.DType != onnx.Int64 {
+		return nil, fmt.Errorf("indices are %v", index.DType)
+	}
+	outer, size, inner := split(x.Dims, axis)
+	dims := slices.Concat(x.Dims[:axis], index.Dims, x.Dims[axis+1:])
+	n, err := bounded(dims, maxResult)
+	if err != nil {
+		return nil, err
+	}
+	at := make([]int, 0, n)
+	for o := range outer {
+		for _, j := range index.I {
+			if j < 0 || j >= int64(size) {
+				return nil, fmt.Errorf("index %d of %d", j, size)
+			}
+			for i := range inner {
+				at = append(at, (o*size+int(j))*inner+i)
+			}
+		}
+	}
+	return pick(x, dims, at), nil
+}
+
+// topK returns the k greatest of each row and where they stand: value
+// falling, then index rising, NaN last.
+func topK(a attrs, args []*Value) ([]*Value, error) {
+	x, count := args[0], args[1]
+	axis, err := a.axis("axis", -1, len(x.Dims))
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(a.only("largest", 1), a.only("sorted", 1)); err != nil {
+		return nil, err
+	}
+	if axis != len(x.Dims)-1 || x.DType != onnx.Float || count.DType != onnx.Int64 || len(count.I) != 1 || count.I[0] < 1 || count.I[0] > x.Dims[axis] {
+		return nil, fmt.Errorf("k = %v of %v%v along dimension %d", count.I, x.DType, x.Dims, axis)
+	}
+	n, k := int(x.Dims[axis]), int(count.I[0])
+	dims := slices.Clone(x.Dims)
+	dims[axis] = int64(k)
+	values, ids := &Value{DType: onnx.Float, Dims: dims}, &Value{DType: onnx.Int64, Dims: dims}
+	order := make([]int, n)
+	for at := 0; at < len(x.F); at += n {
+		row := x.F[at : at+n]
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortFunc(order, func(i, j int) int {
+			if c := cmp.Compare(row[j], row[i]); c != 0 { // NaN is less than any number
+				return c
+			}
+			return cmp.Compare(i, j)
+		})
+		for _, i := range order[:k] {
+			values.F = append(values.F, row[i])
+			ids.I = append(ids.I, int64(i))
+		}
+	}
+	return []*Value{values, ids}, nil
+}

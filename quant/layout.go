@@ -1,0 +1,61 @@
+package quant
+
+import "encoding/binary"
+
+// Align is the alignment of the scales within an encoded matrix, in bytes.
+const Align = 64
+
+// CodeBytes returns the size of the codes of a matrix [n, k], in bytes; of
+// the matrix itself where it is BF16.
+func (f Format) CodeBytes(n, k int) int64 {
+	return (int64(n)*int64(k)*int64(f.Bits) + 7) / 8
+}
+
+// ScalesOffset returns where the scales begin in an encoded matrix, in bytes.
+func (f Format) ScalesOffset(n, k int) int64 {
+	return (f.CodeBytes(n, k) + Align - 1) / Align * Align
+}
+
+// SizeBytes returns the size of an encoded matrix.
+func (f Format) SizeBytes(n, k int) int64 {
+	if f.Bits == 16 {
+		return f.CodeBytes(n, k)
+	}
+	return f.ScalesOffset(n, k) + 2*int64(n)*int64(f.Groups(k))
+}
+
+// Encode lays out codes [n, k] and scales [n, groups] for DequantizeLinear:
+// codes transposed to [k, n] (4-bit ones two a byte, the first in the low
+// half), zeros up to a multiple of [Align], scales transposed to [groups, n],
+// little-endian.
+func Encode(codes []int8, scales []uint16, n, k int, f Format) []byte {
+	out := make([]byte, f.SizeBytes(n, k))
+	// A square of the matrix at a time, so that both sides stay in cache.
+	const side = 64
+	for i0 := 0; i0 < n; i0 += side {
+		for j0 := 0; j0 < k; j0 += side {
+			for i := i0; i < min(i0+side, n); i++ {
+				for j := j0; j < min(j0+side, k); j++ {
+					put(out, j*n+i, codes[i*k+j], f.Bits)
+				}
+			}
+		}
+	}
+	at := f.ScalesOffset(n, k)
+	groups := f.Groups(k)
+	for g := range groups {
+		for i := range n {
+			binary.LittleEndian.PutUint16(out[at:], scales[i*groups+g])
+			at += 2
+		}
+	}
+	return out
+}
+
+func put(out []byte, element int, code int8, bits int) {
+	if bits == 8 {
+		out[element] = byte(code)
+		return
+	}
+	out[element/2] |= byte(code) & 15 << (element % 2 * 4)
+}

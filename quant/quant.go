@@ -1,0 +1,229 @@
+// Package quant turns matrices of a checkpoint into codes and scales, and
+// lays those out as quantised ONNX graphs read them. It knows no graph and no
+// file. Its results are the same bytes on every CPU: sums run in one order,
+// in float64, and every product that meets a sum is rounded explicitly.
+package quant
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/llima-build/llima/formats/tensor"
+)
+
+// Format is how a matrix [N, K] is stored.
+type Format struct {
+	Bits      int // 16: BF16 without scales; 8 or 4: signed codes with float16 scales
+	GroupSize int // weights of a row that share a scale; 0: the whole row, an output channel
+}
+
+// maxGroup bounds group sizes.
+const maxGroup = 1 << 16
+
+// Check reports a format that does not exist.
+func (f Format) Check() error {
+	switch {
+	case f.Bits != 16 && f.Bits != 8 && f.Bits != 4:
+		return fmt.Errorf("quant: %d bits, want 16, 8 or 4", f.Bits)
+	case f.Bits == 16 && f.GroupSize != 0:
+		return fmt.Errorf("quant: BF16 takes no group size, not %d", f.GroupSize)
+	case f.GroupSize < 0 || f.GroupSize > maxGroup || f.GroupSize%16 != 0:
+		return fmt.Errorf("quant: group size %d, want a multiple of 16 up to %d, or 0 for the channel", f.GroupSize, maxGroup)
+	}
+	return nil
+}
+
+// String returns the file extension of the format: "bf16", "int8", "int4g32".
+func (f Format) String() string {
+	switch {
+	case f.Bits == 16:
+		return "bf16"
+	case f.GroupSize == 0:
+		return fmt.Sprintf("int%d", f.Bits)
+	}
+	return fmt.Sprintf("int%dg%d", f.Bits, f.GroupSize)
+}
+
+// Groups returns how many scales a row of k weights has.
+func (f Format) Groups(k int) int {
+	switch {
+	case f.Bits == 16:
+		return 0
+	case f.GroupSize == 0:
+		return 1
+	}
+	return (k + f.GroupSize - 1) / f.GroupSize
+}
+
+// maxElements bounds matrices, so that no size overflows.
+const maxElements = 1 << 40
+
+func checkMatrix(n, k int) error {
+	if n < 1 || k < 1 || n > maxElements/k {
+		return fmt.Errorf("quant: matrix [%d, %d] is out of range", n, k)
+	}
+	return nil
+}
+
+// Quantize rounds a matrix [n, k] of F32, F16 or BF16, little-endian, to
+// codes [n, k] and float16 scales [n, groups]; a weight becomes scale·code.
+//
+// 4 bits: codes are -8 to 7, and each group's scale, of either sign, is the
+// one among all float16 numbers with the least sum of squared errors.
+// 8 bits: codes are -127 to 127, and the scale is the group's greatest
+// magnitude over 127, rounded to float16. A row that is not a multiple of the
+// group size ends in a shorter group. A group of zeros has scale 0. A weight
+// that is not finite, or needs a scale past float16's range, is an error that
+// names its row and column.
+func Quantize(src []byte, dt tensor.DType, n, k int, f Format) (codes []int8, scales []uint16, err error) {
+	if err := f.Check(); err != nil {
+		return nil, nil, err
+	}
+	if f.Bits == 16 {
+		return nil, nil, fmt.Errorf("quant: BF16 has no codes")
+	}
+	rows, err := newRows(src, dt, n, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	group := f.GroupSize
+	if group == 0 {
+		group = k
+	}
+	codes, scales = make([]int8, n*k), make([]uint16, n*f.Groups(k))
+	search := newSearch(min(group, k))
+	next := 0
+	for i := range n {
+		row, err := rows.read(i)
+		if err != nil {
+			return nil, nil, err
+		}
+		for at := 0; at < k; at += group {
+			end := min(at+group, k)
+			w, c := row[at:end], codes[i*k+at:i*k+end]
+			var ok bool
+			if f.Bits == 4 {
+				scales[next], ok = search.int4(w, c)
+			} else {
+				scales[next], ok = int8Channel(w, c)
+			}
+			if !ok {
+				return nil, nil, fmt.Errorf("quant: row %d, columns [%d,%d): weights up to %g need a scale past float16's range", i, at, end, absMax(w))
+			}
+			next++
+		}
+	}
+	return codes, scales, nil
+}
+
+// rows reads a matrix row by row.
+type rows struct {
+	src []byte
+	dt  tensor.DType
+	k   int
+	row []float32
+}
+
+func newRows(src []byte, dt tensor.DType, n, k int) (*rows, error) {
+	if err := checkMatrix(n, k); err != nil {
+		return nil, err
+	}
+	if dt != tensor.F32 && dt != tensor.F16 && dt != tensor.BF16 {
+		return nil, fmt.Errorf("quant: weights are %v, want F32, F16 or BF16", dt)
+	}
+	if len(src) != n*k*dt.Bytes() {
+		return nil, fmt.Errorf("quant: %d bytes for a matrix [%d, %d] of %v", len(src), n, k, dt)
+	}
+	return &rows{src: src, dt: dt, k: k, row: make([]float32, k)}, nil
+}
+
+// read returns row i, valid until the next call.
+func (r *rows) read(i int) ([]float32, error) {
+	size := r.k * r.dt.Bytes()
+	if err := tensor.ToF32(r.row, r.src[i*size:(i+1)*size], r.dt); err != nil {
+		return nil, fmt.Errorf("quant: row %d: %w", i, err)
+	}
+	for j, w := range r.row {
+		if math.IsNaN(float64(w)) || math.IsInf(float64(w), 0) {
+			return nil, fmt.Errorf("quant: row %d, column %d: %v is not finite", i, j, w)
+		}
+	}
+	return r.row, nil
+}
+
+func absMax(w []float32) float32 {
+	m := float32(0)
+	for _, x := range w {
+		m = max(m, x, -x)
+	}
+	return m
+}
+
+// int8Channel rounds one group to 8 bits by its greatest magnitude.
+func int8Channel(w []float32, codes []int8) (scale uint16, ok bool) {
+	const top = 127
+	m := absMax(w)
+	if m == 0 {
+		clear(codes)
+		return 0, true
+	}
+	scale = max(tensor.ToF16(float32(float64(m)/top)), smallestF16)
+	if scale >= infF16 {
+		return 0, false
+	}
+	s := float64(tensor.FromF16(scale))
+	for i, x := range w {
+		codes[i] = int8(min(max(math.RoundToEven(float64(x)/s), -top), top))
+	}
+	return scale, true
+}
+
+const (
+	smallestF16 = 0x0001 // 2^-24
+	infF16      = 0x7c00
+	signF16     = 0x8000
+)
+
+// Dequantize returns the weights that codes and scales stand for, [n, k],
+// each product rounded to float32 (it is exact but for overflow).
+func Dequantize(codes []int8, scales []uint16, n, k int, f Format) []float32 {
+	group := f.GroupSize
+	if group == 0 {
+		group = k
+	}
+	perRow := f.Groups(k)
+	out := make([]float32, n*k)
+	for i := range n {
+		for j := range k {
+			out[i*k+j] = float32(tensor.FromF16(scales[i*perRow+j/group]) * float32(codes[i*k+j]))
+		}
+	}
+	return out
+}
+
+// BF16 rounds a matrix [n, k] of F32, F16 or BF16 to BF16, little-endian, and
+// reports whether every weight kept its value. Weights that are not finite,
+// or would not be, are errors that name row and column.
+func BF16(src []byte, dt tensor.DType, n, k int) (out []byte, exact bool, err error) {
+	r, err := newRows(src, dt, n, k)
+	if err != nil {
+		return nil, false, err
+	}
+	out, exact = make([]byte, 0, 2*n*k), true
+	for i := range n {
+		row, err := r.read(i)
+		if err != nil {
+			return nil, false, err
+		}
+		for j, w := range row {
+			u := tensor.ToBF16(w)
+			back := tensor.FromBF16(u)
+			if math.IsInf(float64(back), 0) {
+				return nil, false, fmt.Errorf("quant: row %d, column %d: %v is past bfloat16's range", i, j, w)
+			}
+			exact = exact && back == w
+			out = append(out, byte(u), byte(u>>8))
+		}
+	}
+	return out, exact, nil
+}

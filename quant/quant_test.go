@@ -1,0 +1,305 @@
+package quant_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/quant"
+)
+
+func f32(w []float32) []byte {
+	b := make([]byte, 4*len(w))
+	for i, x := range w {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+	}
+	return b
+}
+
+// group draws weights of one of several kinds: normal, with outliers, of few
+// values, tiny, large.
+func group(r *rand.Rand, n int) []float32 {
+	w := make([]float32, n)
+	kind := r.IntN(6)
+	for i := range w {
+		x := r.NormFloat64()
+		switch kind {
+		case 1:
+			if r.IntN(8) == 0 {
+				x *= 20
+			}
+		case 2:
+			x = float64(r.IntN(5) - 2)
+		case 3:
+			x *= 1e-7
+		case 4:
+			x *= 1e5
+		case 5:
+			x = math.Abs(x)
+		}
+		w[i] = float32(x)
+	}
+	return w
+}
+
+// squared is the error of the nearest codes under a scale, computed apart
+// from the package.
+func squared(w []float32, s float64) float64 {
+	sum := 0.0
+	for _, x := range w {
+		e := float64(x)
+		if s != 0 {
+			e -= s * min(max(math.RoundToEven(e/s), -8), 7)
+		}
+		sum += e * e
+	}
+	return sum
+}
+
+func quantise(t *testing.T, w []float32, f quant.Format) (codes []int8, scales []uint16) {
+	t.Helper()
+	codes, scales, err := quant.Quantize(f32(w), tensor.F32, 1, len(w), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return codes, scales
+}
+
+// errorOf is the error of codes and one scale.
+func errorOf(w []float32, codes []int8, scale uint16) float64 {
+	sum := 0.0
+	for i, x := range w {
+		e := float64(x) - float64(tensor.FromF16(scale))*float64(codes[i])
+		sum += e * e
+	}
+	return sum
+}
+
+// TestInt4IsBest compares with every float16 scale of either sign.
+func TestInt4IsBest(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 60 {
+		w := group(r, 1+r.IntN(12))
+		codes, scales := quantise(t, w, quant.Format{Bits: 4})
+		got := errorOf(w, codes, scales[0])
+		best, at := math.Inf(1), uint16(0)
+		for u := range uint32(1 << 16) {
+			if u&0x7fff >= 0x7c00 {
+				continue
+			}
+			if e := squared(w, float64(tensor.FromF16(uint16(u)))); e < best {
+				best, at = e, uint16(u)
+			}
+		}
+		if got > best*(1+1e-12) {
+			t.Errorf("Quantize(%v): scale %v has error %g, %v has %g", w, tensor.FromF16(scales[0]), got, tensor.FromF16(at), best)
+		}
+	}
+}
+
+func TestInt4BeatsUsualScales(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 3000 {
+		w := group(r, 32)
+		codes, scales := quantise(t, w, quant.Format{Bits: 4, GroupSize: 32})
+		got := errorOf(w, codes, scales[0])
+		signed := float32(0)
+		for _, x := range w {
+			if math.Abs(float64(x)) > math.Abs(float64(signed)) {
+				signed = x
+			}
+		}
+		for name, s := range map[string]float64{
+			"absmax/7": math.Abs(float64(signed)) / 7, "absmax/7.5": math.Abs(float64(signed)) / 7.5, "signed max/-8": float64(signed) / -8,
+		} {
+			if usual := squared(w, float64(tensor.FromF16(tensor.ToF16(float32(s))))); got > usual*(1+1e-12) {
+				t.Errorf("Quantize(%v): error %g exceeds that of %s, %g", w, got, name, usual)
+			}
+		}
+	}
+}
+
+func TestInt8(t *testing.T) {
+	w := []float32{0.5, -1, 0.25, 0, 0.0039, 1}
+	codes, scales := quantise(t, w, quant.Format{Bits: 8})
+	s := tensor.FromF16(scales[0])
+	if want := tensor.FromF16(tensor.ToF16(1.0 / 127)); s != want {
+		t.Errorf("Quantize(%v) scale = %v, want %v", w, s, want)
+	}
+	if want := []int8{64, -127, 32, 0, 0, 127}; !slices.Equal(codes, want) {
+		t.Errorf("Quantize(%v) = %v, want %v", w, codes, want)
+	}
+	// Ties go to even: scale is exactly 1.
+	codes, _ = quantise(t, []float32{127, 0.5, 1.5, 2.5, -0.5, -1.5}, quant.Format{Bits: 8})
+	if want := []int8{127, 0, 2, 2, 0, -2}; !slices.Equal(codes, want) {
+		t.Errorf("Quantize of ties = %v, want %v", codes, want)
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 500 {
+		w := group(r, 40)
+		codes, scales := quantise(t, w, quant.Format{Bits: 8})
+		s := float64(tensor.FromF16(scales[0]))
+		for i, x := range w {
+			// Half a step, and what rounding the scale clips at most.
+			if e := math.Abs(float64(x) - s*float64(codes[i])); e > s*0.5+math.Abs(float64(x))/1024 {
+				t.Errorf("Quantize(%v)[%d] = %d times %g, off by %g", w, i, codes[i], s, e)
+			}
+		}
+	}
+}
+
+func TestShapes(t *testing.T) {
+	w := make([]float32, 3*40)
+	for i := range w {
+		w[i] = float32(i%40) - 20
+	}
+	for i := 40; i < 80; i++ {
+		w[i] = 0
+	}
+	for _, f := range []quant.Format{{Bits: 4, GroupSize: 32}, {Bits: 4}, {Bits: 8}, {Bits: 8, GroupSize: 16}} {
+		codes, scales, err := quant.Quantize(f32(w), tensor.F32, 3, 40, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups := f.Groups(40)
+		if len(codes) != 120 || len(scales) != 3*groups {
+			t.Errorf("Quantize(%v) = %d codes, %d scales, want 120, %d", f, len(codes), len(scales), 3*groups)
+		}
+		for i := range 40 {
+			if codes[40+i] != 0 {
+				t.Errorf("Quantize(%v): code %d of a row of zeros = %d", f, i, codes[40+i])
+			}
+		}
+		for _, s := range scales[groups : 2*groups] {
+			if s != 0 {
+				t.Errorf("Quantize(%v): scale of zeros = %#x, want 0", f, s)
+			}
+		}
+		for i, v := range quant.Dequantize(codes, scales, 3, 40, f) {
+			if math.Abs(float64(v-w[i])) > 2 {
+				t.Errorf("Dequantize(%v)[%d] = %v, want about %v", f, i, v, w[i])
+			}
+		}
+	}
+}
+
+func TestQuantizeErrors(t *testing.T) {
+	const k = 40
+	at := func(row, column int, x float32) []byte {
+		w := make([]float32, 2*k)
+		w[row*k+column] = x
+		return f32(w)
+	}
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	g32 := quant.Format{Bits: 4, GroupSize: 32}
+	for _, c := range []struct {
+		src  []byte
+		dt   tensor.DType
+		f    quant.Format
+		want string
+	}{
+		{at(1, 17, nan), tensor.F32, g32, "row 1, column 17: NaN is not finite"},
+		{at(0, 3, inf), tensor.F32, quant.Format{Bits: 8}, "row 0, column 3: +Inf is not finite"},
+		{at(1, 35, 1e6), tensor.F32, g32, "row 1, columns [32,40): weights up to 1e+06 need a scale past"},
+		{at(1, 35, 1e7), tensor.F32, quant.Format{Bits: 8}, "row 1, columns [0,40): weights up to 1e+07 need a scale past"},
+		{at(0, 0, 1)[1:], tensor.F32, g32, "319 bytes for a matrix [2, 40] of F32"},
+		{at(0, 0, 1), tensor.I8, g32, "weights are I8"},
+		{at(0, 0, 1), tensor.F32, quant.Format{Bits: 5}, "5 bits, want 16, 8 or 4"},
+		{at(0, 0, 1), tensor.F32, quant.Format{Bits: 4, GroupSize: 24}, "group size 24, want a multiple of 16"},
+		{at(0, 0, 1), tensor.F32, quant.Format{Bits: 16}, "BF16 has no codes"},
+	} {
+		if _, _, err := quant.Quantize(c.src, c.dt, 2, k, c.f); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Quantize(%v) = %v, want %q", c.f, err, c.want)
+		}
+	}
+	if _, _, err := quant.Quantize(nil, tensor.F32, 0, 4, g32); err == nil {
+		t.Error("Quantize of no rows succeeded, want an error")
+	}
+	if _, _, err := quant.BF16(at(1, 2, math.MaxFloat32), tensor.F32, 2, k); err == nil || !strings.Contains(err.Error(), "row 1, column 2") {
+		t.Errorf("BF16 of the greatest float32 = %v, want an error at row 1, column 2", err)
+	}
+}
+
+func TestBF16(t *testing.T) {
+	out, exact, err := quant.BF16(f32([]float32{1, -2.5, 0, 3}), tensor.F32, 2, 2)
+	if want := []byte{0x80, 0x3f, 0x20, 0xc0, 0, 0, 0x40, 0x40}; err != nil || !exact || !slices.Equal(out, want) {
+		t.Errorf("BF16 = %x, %v, %v, want %x, exact", out, exact, err, want)
+	}
+	if _, exact, err := quant.BF16(f32([]float32{1.001}), tensor.F32, 1, 1); exact || err != nil {
+		t.Errorf("BF16(1.001) = exact %v, %v, want not exact", exact, err)
+	}
+}
+
+// TestEncode reads the layout back, element by element.
+func TestEncode(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, f := range []quant.Format{{Bits: 4, GroupSize: 32}, {Bits: 4}, {Bits: 8}, {Bits: 8, GroupSize: 64}} {
+		for _, shape := range [][2]int{{1, 1}, {3, 5}, {70, 130}, {64, 96}} {
+			n, k := shape[0], shape[1]
+			codes, scales := make([]int8, n*k), make([]uint16, n*f.Groups(k))
+			for i := range codes {
+				codes[i] = int8(r.IntN(1<<f.Bits) - 1<<(f.Bits-1))
+			}
+			for i := range scales {
+				scales[i] = uint16(r.Uint32())
+			}
+			out := quant.Encode(codes, scales, n, k, f)
+			if int64(len(out)) != f.SizeBytes(n, k) || f.ScalesOffset(n, k)%quant.Align != 0 {
+				t.Fatalf("Encode(%v, %v): %d bytes, scales at %d", f, shape, len(out), f.ScalesOffset(n, k))
+			}
+			for i := range n {
+				for j := range k {
+					e := j*n + i
+					got := int8(out[e*f.Bits/8])
+					if f.Bits == 4 {
+						got = int8(out[e/2]<<(4-e%2*4)) >> 4
+					}
+					if got != codes[i*k+j] {
+						t.Fatalf("Encode(%v, %v): code [%d,%d] = %d, want %d", f, shape, i, j, got, codes[i*k+j])
+					}
+				}
+				for g := range f.Groups(k) {
+					got := binary.LittleEndian.Uint16(out[f.ScalesOffset(n, k)+int64(2*(g*n+i)):])
+					if want := scales[i*f.Groups(k)+g]; got != want {
+						t.Fatalf("Encode(%v, %v): scale [%d,%d] = %#x, want %#x", f, shape, i, g, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestFormatString(t *testing.T) {
+	for f, want := range map[quant.Format]string{
+		{Bits: 16}: "bf16", {Bits: 8}: "int8", {Bits: 4, GroupSize: 32}: "int4g32", {Bits: 8, GroupSize: 64}: "int8g64",
+	} {
+		if got := f.String(); got != want {
+			t.Errorf("%#v.String() = %q, want %q", f, got, want)
+		}
+	}
+}
+
+func BenchmarkQuantize(b *testing.B) {
+	r := rand.New(rand.NewPCG(9, 10))
+	const n, k = 64, 1024
+	w := make([]float32, n*k)
+	for i := range w {
+		w[i] = float32(r.NormFloat64() * 0.02)
+	}
+	src := f32(w)
+	for _, f := range []quant.Format{{Bits: 4, GroupSize: 32}, {Bits: 4, GroupSize: 128}, {Bits: 8}} {
+		b.Run(fmt.Sprint(f), func(b *testing.B) {
+			b.SetBytes(n * k * 2) // as BF16
+			for b.Loop() {
+				if _, _, err := quant.Quantize(src, tensor.F32, n, k, f); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,150 @@
+package rewrite_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/formats/npy"
+	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/formats/onnx/eval"
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/quant/rewrite"
+)
+
+// TestONNXRuntime runs every part of bard-3m, float and in each precision,
+// through ONNX Runtime and compares it with the evaluator. It needs a Python
+// with onnxruntime, onnx and numpy, named by LLIMA_ORT_PYTHON.
+//
+// Float graphs differ by the order of float32 sums and by exp only. In a
+// quantised graph such a difference may push an activation across the middle
+// between two BF16 numbers: then it moves by one step, 2^-8 of itself at most,
+// and every sum that it meets by that times a weight. That changes a whole row
+// of the output by about 0.001 of the average, but few activations lie that
+// close: at most two rows' worth are let through. Were roundings left out,
+// every row would change by 0.0006 or more (TestRoundingsShow).
+func TestONNXRuntime(t *testing.T) {
+	python := os.Getenv("LLIMA_ORT_PYTHON")
+	if python == "" {
+		t.Skip("LLIMA_ORT_PYTHON is not set")
+	}
+	for _, c := range []struct {
+		name           string
+		relative, flip string
+	}{
+		{"float", "1e-5", "0"},
+		{"bf16", "0.004", "0.002"},
+		{"int8", "0.004", "0.002"},
+		{"int4", "0.004", "0.002"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeParts(t, dir, precision[c.name])
+			script, err := filepath.Abs("../../testdata/onnx/check_parts.py")
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := []string{script, dir, "--relative", c.relative, "--mean", "1e-6", "--flip", c.flip}
+			if testing.Verbose() {
+				args = append(args, "--verbose")
+			}
+			out, err := exec.CommandContext(t.Context(), python, args...).CombinedOutput()
+			t.Logf("%s", strings.TrimSpace(string(out)))
+			if err != nil {
+				t.Errorf("check_parts.py: %v", err)
+			}
+		})
+	}
+}
+
+// writeParts writes every graph of the model with inputs and outputs from a
+// run over four groups of tokens and two single ones.
+func writeParts(t *testing.T, dir string, o *rewrite.Options) {
+	t.Helper()
+	m := openBard(t)
+	g := readGolden(t, "medium", m.cfg.NumHiddenLayers)
+	ids := slices.Concat(g.ids, g.ids)
+	embedded := m.embed(t, ids)
+	written := map[string]bool{}
+	record := func(prefix string) func(string, *onnx.Model, map[string]eval.Value, map[string]eval.Value) {
+		return func(name string, model *onnx.Model, in, out map[string]eval.Value) {
+			name = prefix + name
+			if written[name] {
+				return
+			}
+			written[name] = true
+			write(t, filepath.Join(dir, name+".onnx"), model.Encode())
+			for side, values := range map[string]map[string]eval.Value{"in": in, "out": out} {
+				for v, value := range values {
+					write(t, filepath.Join(dir, name+"."+side+"."+v+".npy"), encode(t, value))
+				}
+			}
+		}
+	}
+	h, group := m.cfg.HiddenSize, 16
+	for _, logits := range []bool{true, false} {
+		r := newRunner(t, m, arch.Params{ContextTokens: len(ids), GroupTokens: group, MaskTokens: 32, ReturnLogits: logits}, o)
+		if r.record = record(""); !logits {
+			r.record = record("top_")
+		}
+		for at := 0; at < len(ids); at += group {
+			n := group
+			if at+n == len(ids) {
+				n -= 3 // the last group has pad rows
+			}
+			r.forward(t, addr.Prefill, at, embedded[at*h:(at+n)*h])
+		}
+		for _, at := range []int{20, 61} {
+			r.forward(t, addr.Decode, at, embedded[at*h:(at+1)*h])
+		}
+	}
+	want := 2 * (2*2*m.cfg.NumHiddenLayers + 4 + 2)
+	if len(written) != want {
+		t.Fatalf("%d graphs were run, want %d", len(written), want)
+	}
+	for location, b := range m.files {
+		write(t, filepath.Join(dir, filepath.FromSlash(location)), b)
+	}
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// encode writes a value as npy: floats as float32, integers as int32.
+func encode(t *testing.T, v eval.Value) []byte {
+	t.Helper()
+	shape := make([]int, len(v.Dims))
+	for i, d := range v.Dims {
+		shape[i] = int(d)
+	}
+	if v.F != nil {
+		b, err := npy.EncodeF32(v.F, shape...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var raw []byte
+	for _, i := range v.I {
+		raw = binary.LittleEndian.AppendUint32(raw, uint32(int32(i)))
+	}
+	var out bytes.Buffer
+	if err := npy.Write(&out, tensor.I32, shape, raw); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}

@@ -1,0 +1,192 @@
+package emu
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/llima-build/llima/modalix/isa"
+)
+
+// Buffers are the segments that the host owns. Each must have at least the
+// size that the program states; one that the program does not use may be nil.
+type Buffers struct {
+	In, Out, Tmp, KV, State, Lora, Embed []byte
+}
+
+// Machine is the state that programs run in: S and the tiles of all quads,
+// and scratch memory. It is for one goroutine at a time.
+type Machine struct {
+	quads    [isa.MaxQuads]quad
+	segments [isa.NumSegments][]byte
+	matrix   matrixUnit
+	rows     vectorUnit
+}
+
+// quad is the memory of one quad. S is nil until a program uses the quad.
+type quad struct {
+	s     []byte
+	tiles [isa.NumTiles]tile
+	next  int // instruction
+}
+
+// NewMachine returns a machine whose S is zero. What a program leaves in S is
+// there when the next one starts.
+func NewMachine() *Machine { return &Machine{} }
+
+// Fill sets every byte of S that has been used to b, so that a test can tell
+// whether a program reads what it has not written.
+func (m *Machine) Fill(b byte) {
+	for q := range m.quads {
+		s := m.quads[q].s
+		for i := range s {
+			s[i] = b
+		}
+	}
+}
+
+// Run executes a program. An error names the instruction; what the buffers
+// then hold is not specified.
+func (m *Machine) Run(p *Program, b Buffers) error {
+	if !littleEndian() {
+		return fileError("the host is not little-endian")
+	}
+	if err := m.bind(p, &b); err != nil {
+		return err
+	}
+	for q := range p.code {
+		m.quads[q].next = 0
+		if m.quads[q].s == nil {
+			m.quads[q].s = newS()
+		}
+	}
+	m.matrix.open()
+	defer m.matrix.close()
+	for {
+		done := true
+		for q := range p.code {
+			end, err := m.untilBar(p, q)
+			if err != nil {
+				return err
+			}
+			done = done && end
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+// newS returns the memory of a quad, aligned to 8 bytes.
+func newS() []byte {
+	words := make([]uint64, isa.SBytes/8)
+	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), isa.SBytes)
+}
+
+func littleEndian() bool {
+	one := uint16(1)
+	return *(*byte)(unsafe.Pointer(&one)) == 1
+}
+
+// bind points the segments at a program's sections and at host buffers.
+func (m *Machine) bind(p *Program, b *Buffers) error {
+	host := [isa.NumSegments][]byte{
+		isa.In: b.In, isa.Out: b.Out, isa.Tmp: b.Tmp, isa.KV: b.KV,
+		isa.Lora: b.Lora, isa.State: b.State, isa.Embed: b.Embed,
+	}
+	for seg := range isa.Segment(isa.NumSegments) {
+		s := &p.segments[seg]
+		data := s.data
+		switch {
+		case !s.used:
+			data = nil
+		case s.kind == kindHost:
+			data = host[seg]
+			if int64(len(data)) < s.size {
+				return fileError("buffer %v has %d bytes, needs %d", seg, len(data), s.size)
+			}
+		case s.kind == kindExternal && data == nil:
+			return notFound(seg, s)
+		}
+		m.segments[seg] = data[:s.size:s.size]
+	}
+	return nil
+}
+
+// untilBar runs a quad up to and including its next BAR, or to END.
+func (m *Machine) untilBar(p *Program, q int) (end bool, err error) {
+	insts := p.code[q].insts
+	quad := &m.quads[q]
+	for {
+		in := &insts[quad.next]
+		switch in.Op {
+		case isa.END:
+			return true, nil
+		case isa.BAR:
+			quad.next++
+			return false, nil
+		}
+		if err := m.exec(quad, in); err != nil {
+			return false, located(err, q, quad.next)
+		}
+		quad.next++
+	}
+}
+
+// exec runs one instruction. Load has checked its operands.
+func (m *Machine) exec(q *quad, in *isa.Inst) error {
+	switch in.Op {
+	case isa.LD, isa.ST:
+		m.transfer(q, in)
+	case isa.LDG, isa.STS:
+		return m.transferIndexed(q, in)
+	case isa.LDP:
+		m.loadPatches(q, in)
+	case isa.LDW:
+		q.tiles[in.Tile] = m.loadTile(in)
+	case isa.STK:
+		return m.appendKV(q, in)
+	case isa.PUT:
+		m.put(q, in)
+	case isa.MM:
+		m.matrix.multiply(q, in)
+	case isa.ADD, isa.SUB, isa.MUL, isa.DIV, isa.MAX:
+		m.rows.binary(q, in)
+	case isa.CVT:
+		m.rows.convert(q, in)
+	case isa.ACT:
+		m.rows.act(q, in)
+	case isa.GLU:
+		m.rows.glu(q, in)
+	case isa.RED:
+		m.rows.reduce(q, in)
+	case isa.NORM:
+		m.rows.norm(q, in)
+	case isa.SOFTMAX, isa.MASK:
+		return m.rows.spans(q, in)
+	case isa.EXPS:
+		m.rows.exps(q, in)
+	case isa.ROPE:
+		m.rows.rope(q, in)
+	case isa.CONV:
+		m.rows.conv(q, in)
+	case isa.GATH:
+		return m.rows.gather(q, in)
+	case isa.TOPK:
+		m.rows.topk(q, in)
+	default:
+		panic(fmt.Sprintf("llima: internal error: emu: %v passed the checks", in.Op))
+	}
+	return nil
+}
+
+// view returns n elements of S at a byte address. Load has checked that they
+// are there; addresses are multiples of 32.
+func view[T float32 | int32 | uint16 | int8](s []byte, at, n int) []T {
+	var t T
+	size := int(unsafe.Sizeof(t))
+	if n == 0 {
+		return nil
+	}
+	b := s[at : at+n*size]
+	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), n)
+}

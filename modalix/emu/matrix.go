@@ -1,0 +1,267 @@
+package emu
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/llima-build/llima/modalix/isa"
+)
+
+const (
+	panelRows = isa.PanelRows
+	maxBlock  = 32 // inputs of a block; 16 in groups of 16
+	// parallelWork is the number of products from which an MM is worth
+	// sharing: about 100 µs of one core.
+	parallelWork = 1 << 18
+)
+
+// matrixUnit multiplies in the reference order of docs/isa.md §2. Panels are
+// independent of each other, so the number of workers changes no bit.
+type matrixUnit struct {
+	spaces []*workspace // one a worker, the first is the caller's
+	a      []float32    // A as F32 [M,K]
+	sums   []float32    // U of each row and group [M, groups], with offsets
+	start  chan *workspace
+	done   sync.WaitGroup
+	next   atomic.Int64
+	job    product
+}
+
+// product is the MM under way.
+type product struct {
+	in     *isa.Inst
+	s      []byte // S of its quad
+	tile   tile
+	a      []float32
+	sums   []float32
+	groups int
+}
+
+// workspace is what one worker needs for a panel.
+type workspace struct {
+	weights [maxBlock][panelRows]float32 // one block, by input
+	block   [panelRows]float32           // t of one row
+	acc     [][panelRows]float32         // [M]
+	group   [][panelRows]float32         // T [M]
+}
+
+// open allows workers until close.
+func (u *matrixUnit) open() { u.start = nil }
+
+// close ends the workers, if any were needed.
+func (u *matrixUnit) close() {
+	if u.start != nil {
+		close(u.start)
+		u.start = nil
+	}
+}
+
+// workers starts the workers when there are none and returns their number.
+func (u *matrixUnit) workers() int {
+	const most = 16
+	n := min(runtime.GOMAXPROCS(0), most)
+	for len(u.spaces) < n {
+		u.spaces = append(u.spaces, new(workspace))
+	}
+	if u.start == nil && n > 1 {
+		u.start = make(chan *workspace)
+		start := u.start
+		for range n - 1 {
+			go func() {
+				for w := range start {
+					u.work(w)
+					u.done.Done()
+				}
+			}()
+		}
+	}
+	return n
+}
+
+// work takes panels until there are none left.
+func (u *matrixUnit) work(w *workspace) {
+	for {
+		p := u.next.Add(1) - 1
+		if p >= int64(u.job.in.NP) {
+			return
+		}
+		u.job.panel(w, int(p))
+	}
+}
+
+func (u *matrixUnit) multiply(q *quad, in *isa.Inst) {
+	t := q.tiles[in.Tile]
+	rows, inputs := int(in.M), t.inputs
+	a := grow(&u.a, rows*inputs)
+	for m := range rows {
+		row := a[m*inputs : (m+1)*inputs]
+		for k, v := range view[uint16](q.s, int(in.A)+m*int(in.LdA), inputs) {
+			row[k] = fromBF16(v)
+		}
+	}
+	u.job = product{in: in, s: q.s, tile: t, a: a, groups: inputs / t.group}
+	if t.offsets != nil {
+		u.job.sums = u.groupSums(rows, inputs, t.group)
+	}
+	u.next.Store(0)
+	if rows*inputs*int(in.NP)*panelRows < parallelWork {
+		if len(u.spaces) == 0 {
+			u.spaces = append(u.spaces, new(workspace))
+		}
+		u.work(u.spaces[0])
+		return
+	}
+	n := min(u.workers(), int(in.NP))
+	u.done.Add(n - 1)
+	for i := 1; i < n; i++ {
+		u.start <- u.spaces[i]
+	}
+	u.work(u.spaces[0])
+	u.done.Wait()
+}
+
+// blockSize returns the inputs of a block.
+func blockSize(group int) int {
+	if group == 16 {
+		return 16
+	}
+	return maxBlock
+}
+
+// groupSums computes U of every row and group: the same for all outputs.
+func (u *matrixUnit) groupSums(rows, inputs, group int) []float32 {
+	groups, size := inputs/group, blockSize(group)
+	sums := grow(&u.sums, rows*groups)
+	for i := range sums {
+		x := u.a[i*group : (i+1)*group]
+		total := float32(0)
+		for b := 0; b < group; b += size {
+			part := float32(0)
+			for _, v := range x[b : b+size] {
+				part += v
+			}
+			total += part
+		}
+		sums[i] = total
+	}
+	return sums
+}
+
+// panel computes 16 columns of C.
+func (j *product) panel(w *workspace, p int) {
+	in, t := j.in, &j.tile
+	rows := int(in.M)
+	if cap(w.acc) < rows {
+		w.acc, w.group = make([][panelRows]float32, rows), make([][panelRows]float32, rows)
+	}
+	acc, group := w.acc[:rows], w.group[:rows]
+	clear(acc)
+	if in.Acc {
+		for m := range acc {
+			copy(acc[m][:], view[float32](j.s, int(in.C)+m*int(in.LdC)+p*panelRows*4, panelRows))
+		}
+	}
+	at := int(in.P0) + p
+	codes := t.codes[at*t.cPitch:]
+	size := blockSize(t.group)
+	step := size * panelRows * int(t.format.Code().Bits()) / 8 // bytes of a block
+	var scales, offsets [panelRows]float32
+	for g := range j.groups {
+		clear(group)
+		for b := 0; b < t.group; b += size {
+			j.block(w, codes, g*t.group+b, size)
+			codes = codes[step:]
+		}
+		if t.scales != nil {
+			readScales(&scales, t.scales[at*t.sPitch+g*t.scaleEntry:], t.format.Scale())
+		}
+		if t.offsets != nil {
+			readScales(&offsets, t.offsets[at*t.oPitch+g*t.offsetsEntry:], t.format.Offset())
+		}
+		for m := range acc {
+			c, s := &acc[m], &group[m]
+			if t.scales == nil {
+				for r := range c {
+					c[r] += s[r]
+				}
+				continue
+			}
+			for r := range c {
+				c[r] += float32(scales[r] * s[r])
+			}
+			if t.offsets != nil {
+				u := j.sums[m*j.groups+g]
+				for r := range c {
+					c[r] += float32(offsets[r] * u)
+				}
+			}
+		}
+	}
+	j.store(acc, p)
+}
+
+// block adds one block, from input k on, to the group sums of all rows.
+func (j *product) block(w *workspace, codes []byte, k, size int) {
+	group := w.group[:j.in.M]
+	decodeBlock(&w.weights, codes, j.tile.format.Code(), size)
+	for m := range group {
+		a := j.a[m*j.tile.inputs+k:]
+		if size == maxBlock {
+			dot32(&w.block, (*[32]float32)(a), &w.weights)
+		} else {
+			dot16(&w.block, (*[16]float32)(a), &w.weights)
+		}
+		c := &group[m]
+		for r, v := range &w.block {
+			c[r] += v
+		}
+	}
+}
+
+// dot32 computes t of one block of 32 inputs for 16 outputs, eight at a time
+// so that the sums stay in registers.
+func dot32(t *[panelRows]float32, a *[32]float32, w *[maxBlock][panelRows]float32) {
+	for half := 0; half < panelRows; half += 8 {
+		var t0, t1, t2, t3, t4, t5, t6, t7 float32
+		for k := range a {
+			x, q := a[k], (*[8]float32)(w[k][half:])
+			t0 += float32(x * q[0])
+			t1 += float32(x * q[1])
+			t2 += float32(x * q[2])
+			t3 += float32(x * q[3])
+			t4 += float32(x * q[4])
+			t5 += float32(x * q[5])
+			t6 += float32(x * q[6])
+			t7 += float32(x * q[7])
+		}
+		*(*[8]float32)(t[half:]) = [8]float32{t0, t1, t2, t3, t4, t5, t6, t7}
+	}
+}
+
+// dot16 is dot32 for groups of 16.
+func dot16(t *[panelRows]float32, a *[16]float32, w *[maxBlock][panelRows]float32) {
+	*t = [panelRows]float32{}
+	for k := range a {
+		x, q := a[k], &w[k]
+		for r := range t {
+			t[r] += float32(x * q[r])
+		}
+	}
+}
+
+// store rounds the accumulators into C.
+func (j *product) store(acc [][panelRows]float32, p int) {
+	in := j.in
+	for m := range acc {
+		at := int(in.C) + m*int(in.LdC)
+		if in.OutBF16 {
+			out := view[uint16](j.s, at+p*panelRows*2, panelRows)
+			for r, v := range &acc[m] {
+				out[r] = toBF16(v)
+			}
+			continue
+		}
+		copy(view[float32](j.s, at+p*panelRows*4, panelRows), acc[m][:])
+	}
+}

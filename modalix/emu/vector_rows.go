@@ -1,0 +1,157 @@
+package emu
+
+import (
+	"math"
+
+	"github.com/llima-build/llima/modalix/isa"
+)
+
+// spans is SOFTMAX and MASK: Y has a half-open span for every aux rows.
+func (u *vectorUnit) spans(q *quad, in *isa.Inst) error {
+	n := int(in.N)
+	count := (in.M + in.Aux - 1) / in.Aux
+	spans := view[int32](q.s, int(in.Y), int(count)*2)
+	for i := range int(count) {
+		if lo, hi := spans[2*i], spans[2*i+1]; lo > hi {
+			return trap(in, "span [%d,%d) at row %d is inverted", lo, hi, i)
+		}
+	}
+	for m := range in.M {
+		lo, hi := int64(spans[m/in.Aux*2]), int64(spans[m/in.Aux*2+1])
+		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
+		if in.Op == isa.MASK {
+			for i, v := range x {
+				if j := int64(in.Imm) + int64(i); j < lo || j >= hi {
+					v = -inf
+				}
+				d[i] = v
+			}
+		} else {
+			from := max(0, min(lo, int64(n)))
+			softmax(d, x, int(from), int(max(from, min(hi, int64(n)))), math.Float32frombits(in.Imm))
+		}
+		u.store(q, in, m, d)
+	}
+	return nil
+}
+
+// softmax computes one row, of which [lo,hi) is seen. The lanes of the sum
+// belong to columns of the whole row.
+func softmax(d, x []float32, lo, hi int, scale float32) {
+	top := -inf
+	for i := lo; i < hi; i++ {
+		d[i] = x[i] * scale
+		top = larger(d[i], top)
+	}
+	clear(d[:lo])
+	clear(d[hi:])
+	for i := lo; i < hi; i++ {
+		d[i] = exp(d[i] - top)
+	}
+	total := sum(d)
+	for i := lo; i < hi; i++ {
+		d[i] /= total
+	}
+}
+
+// rope rotates the first imm dimensions of each of aux heads.
+func (u *vectorUnit) rope(q *quad, in *isa.Inst) {
+	n, half := int(in.N), int(in.Imm)/2
+	a, b := 1, half // element i of a pair is at i·a, the other b further
+	if in.Mode == isa.RopePair {
+		a, b = 2, 1
+	}
+	for m := range in.M {
+		x, d := u.rowX(q, in, m, n*int(in.Aux)), u.rowD(q, in, m, n*int(in.Aux))
+		y := u.rowY(q, in, m, 2*half)
+		for h := range int(in.Aux) {
+			from, to := x[h*n:(h+1)*n], d[h*n:(h+1)*n]
+			copy(to[2*half:], from[2*half:])
+			for i := range half {
+				c, s := y[i], y[half+i]
+				v, w := from[i*a], from[i*a+b]
+				to[i*a] = float32(v*c) - float32(w*s)
+				to[i*a+b] = float32(w*c) + float32(v*s)
+			}
+		}
+		u.store(q, in, m, d)
+	}
+}
+
+// gather copies rows of X, of which there are aux.
+func (u *vectorUnit) gather(q *quad, in *isa.Inst) error {
+	n := int(in.N)
+	for m, t := range view[int32](q.s, int(in.Y), int(in.M)) {
+		if t < -1 || int64(t) >= int64(in.Aux) {
+			return trap(in, "index %d at row %d is outside X (%d)", t, m, in.Aux)
+		}
+		d := u.rowD(q, in, uint32(m), n)
+		if t < 0 {
+			clear(d)
+		} else {
+			copy(d, u.rowX(q, in, uint32(t), n))
+		}
+		u.store(q, in, uint32(m), d)
+	}
+	return nil
+}
+
+// topList keeps the best pairs of a row, best first.
+type topList struct {
+	n      int
+	values [isa.MaxTopk]float32
+	ids    [isa.MaxTopk]int32
+}
+
+// before is the order of TOPK: value falling, NaN last, then index rising.
+func before(v float32, id int32, w float32, other int32) bool {
+	switch {
+	case v > w:
+		return true
+	case v < w:
+		return false
+	case v == v && w != w:
+		return true
+	case v != v && w == w:
+		return false
+	}
+	return id < other
+}
+
+// insert adds a pair, dropping the worst when there are limit already.
+func (t *topList) insert(v float32, id int32, limit int) {
+	if t.n == limit {
+		if !before(v, id, t.values[t.n-1], t.ids[t.n-1]) {
+			return
+		}
+	} else {
+		t.n++
+	}
+	i := t.n - 1
+	for i > 0 && before(v, id, t.values[i-1], t.ids[i-1]) {
+		t.values[i], t.ids[i] = t.values[i-1], t.ids[i-1]
+		i--
+	}
+	t.values[i], t.ids[i] = v, id
+}
+
+func (u *vectorUnit) topk(q *quad, in *isa.Inst) {
+	limit := int(in.Aux)
+	for m := range in.M {
+		t := &u.top
+		t.n = 0
+		at := int(in.D) + int(m)*int(in.LdD)
+		values, ids := view[float32](q.s, at, 2*limit), view[int32](q.s, at, 2*limit)
+		if in.Mode == isa.TopkMerge {
+			for i := range limit {
+				t.insert(values[2*i], ids[2*i+1], limit)
+			}
+		}
+		for i, v := range u.rowX(q, in, m, int(in.N)) {
+			t.insert(v, int32(in.Imm+uint32(i)), limit)
+		}
+		for i := range limit {
+			values[2*i], ids[2*i+1] = t.values[i], t.ids[i]
+		}
+	}
+}

@@ -1,0 +1,402 @@
+package ir
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/llima-build/llima/formats/onnx"
+)
+
+// node imports one node: it defines the node's first output, and the second
+// of TopK.
+func (im *importer) node(n *onnx.Node) error {
+	if len(n.Outputs) == 0 || n.Outputs[0] == "" {
+		return errors.New("has no output")
+	}
+	if im.values[n.Outputs[0]].kind != kindNone {
+		return fmt.Errorf("value %q is defined twice", n.Outputs[0])
+	}
+	var v value
+	var err error
+	switch n.Op {
+	case "Cast":
+		v, err = im.cast(n)
+	case "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Identity":
+		v, err = im.rearrange(n)
+	case "RMSNormalization":
+		v, err = im.norm(n)
+	case "Gemm":
+		v, err = im.gemm(n)
+	case "MatMul":
+		v, err = im.matMul(n)
+	case "DequantizeLinear":
+		v, err = im.dequantize(n)
+	case "Add", "Mul":
+		v, err = im.binary(n)
+	case "Sigmoid":
+		v, err = im.sigmoid(n)
+	case "RotaryEmbedding":
+		v, err = im.rotary(n)
+	case "Gather", "Slice", "Split":
+		v, err = im.pick(n)
+	case "GreaterOrEqual", "LessOrEqual", "Less", "Greater":
+		v, err = im.compare(n)
+	case "And":
+		v, err = im.and(n)
+	case "Where":
+		v, err = im.where(n)
+	case "Softmax":
+		v, err = im.softmax(n)
+	case "TopK":
+		v, err = im.topK(n)
+	default:
+		err = errors.New("operator is not supported")
+	}
+	if err != nil {
+		return err
+	}
+	if v.kind != kindNone {
+		im.values[n.Outputs[0]] = v
+	}
+	return nil
+}
+
+// arg returns what input i of a node stands for.
+func (im *importer) arg(n *onnx.Node, i int) (value, error) {
+	if i >= len(n.Inputs) || n.Inputs[i] == "" {
+		return value{}, fmt.Errorf("input %d is missing", i)
+	}
+	v := im.values[n.Inputs[i]]
+	if v.kind == kindNone {
+		return v, fmt.Errorf("input %q is not defined", n.Inputs[i])
+	}
+	return v, nil
+}
+
+// plain returns input i as a node whose elements stand in order.
+func (im *importer) plain(n *onnx.Node, i int) (view, error) {
+	v, err := im.arg(n, i)
+	if err != nil {
+		return view{}, err
+	}
+	if v.kind != kindTensor || !v.view.plain() {
+		return view{}, fmt.Errorf("input %q is not a matrix in row-major order", n.Inputs[i])
+	}
+	return v.view, nil
+}
+
+func (im *importer) define(n *Node, shape []int) value {
+	return value{kind: kindTensor, view: im.axes.newView(im.f.Append(n), shape)}
+}
+
+func attr(n *onnx.Node, name string) (onnx.Attr, bool) {
+	for _, a := range n.Attrs {
+		if a.Name == name {
+			return a, true
+		}
+	}
+	return onnx.Attr{}, false
+}
+
+// wantInt fails unless an integer attribute is absent (then def) or one of
+// want.
+func wantInt(n *onnx.Node, name string, def int64, want ...int64) (int64, error) {
+	got := def
+	if a, ok := attr(n, name); ok {
+		got = a.Int
+	}
+	if len(want) > 0 && !slices.Contains(want, got) {
+		return got, fmt.Errorf("attribute %s = %d is not supported", name, got)
+	}
+	return got, nil
+}
+
+// cast imports a rounding to BF16. Widening is free: operators read BF16.
+func (im *importer) cast(n *onnx.Node) (value, error) {
+	v, err := im.arg(n, 0)
+	if err != nil {
+		return v, err
+	}
+	a, _ := attr(n, "to")
+	to := onnx.DataType(a.Int)
+	switch v.kind {
+	case kindConst, kindWeight, kindCos, kindSin, kindSpans, kindEdge, kindTopIDs:
+		if v.kind == kindTopIDs && to != onnx.Int32 && to != onnx.Int64 {
+			return v, fmt.Errorf("to %s is not supported here", to)
+		}
+		if v.kind == kindSpans && to != onnx.Int32 && to != onnx.Int64 {
+			return v, fmt.Errorf("to %s is not supported here", to)
+		}
+		if (v.kind == kindCos || v.kind == kindSin || v.kind == kindWeight) && to != onnx.Float {
+			return v, fmt.Errorf("to %s is not supported here", to)
+		}
+		return v, nil
+	case kindTensor:
+	case kindNone, kindCompare, kindMask, kindMasked, kindTopValues:
+		return v, errors.New("is not supported here")
+	}
+	have := v.view.node.Type.DType
+	switch {
+	case to == onnx.Float && (have == F32 || have == BF16), to == onnx.BFloat16 && have == BF16:
+		return v, nil
+	case have == I32 && (to == onnx.Int64 || to == onnx.Int32):
+		return v, nil
+	case to != onnx.BFloat16 || have != F32:
+		return v, fmt.Errorf("%s to %s is not supported", have, to)
+	}
+	t := v.view.node.Type
+	t.DType = BF16
+	v.view.node = im.f.Append(&Node{Op: Cast, Type: t, Args: []*Node{v.view.node}, Heads: 0})
+	return v, nil
+}
+
+// norm imports RMSNormalization over the last dimension.
+func (im *importer) norm(n *onnx.Node) (value, error) {
+	x, err := im.plain(n, 0)
+	if err != nil {
+		return value{}, err
+	}
+	if _, err := wantInt(n, "axis", -1, -1, int64(len(x.dims)-1)); err != nil {
+		return value{}, err
+	}
+	eps := float32(1e-5)
+	if a, ok := attr(n, "epsilon"); ok {
+		eps = a.Float
+	}
+	gamma, err := im.vector(n, 1, x.node.Type.Cols)
+	if err != nil {
+		return value{}, err
+	}
+	return im.define(&Node{Op: Norm, Type: Type{F32, x.node.Type.Rows, x.node.Type.Cols}, Args: []*Node{x.node, gamma}, Eps: eps}, x.shape()), nil
+}
+
+// gemm imports a linear on a BF16 matrix.
+func (im *importer) gemm(n *onnx.Node) (value, error) {
+	for _, name := range []string{"alpha", "beta"} {
+		if a, ok := attr(n, name); ok && a.Float != 1 {
+			return value{}, fmt.Errorf("attribute %s = %v is not supported", name, a.Float)
+		}
+	}
+	if _, err := wantInt(n, "transA", 0, 0); err != nil {
+		return value{}, err
+	}
+	trans, err := wantInt(n, "transB", 0, 0, 1)
+	if err != nil {
+		return value{}, err
+	}
+	w, err := im.weight(n, 1, trans == 1)
+	if err != nil {
+		return value{}, err
+	}
+	v, err := im.linear(n, w)
+	if err != nil || len(n.Inputs) < 3 || n.Inputs[2] == "" {
+		return v, err
+	}
+	return v, im.addBias(n, 2, v.view.node)
+}
+
+// weight returns input i as the matrix of a linear.
+func (im *importer) weight(n *onnx.Node, i int, transposed bool) (*Weight, error) {
+	v, err := im.arg(n, i)
+	if err != nil {
+		return nil, err
+	}
+	if v.kind == kindWeight {
+		if transposed {
+			return nil, fmt.Errorf("input %q: a quantised matrix is [K, N], not transposed", n.Inputs[i])
+		}
+		return v.weight, nil
+	}
+	if v.kind != kindConst || v.tensor.DType != onnx.BFloat16 || len(v.tensor.Dims) != 2 {
+		return nil, fmt.Errorf("input %q is not a BFLOAT16 matrix", n.Inputs[i])
+	}
+	t := v.tensor
+	w := &Weight{Name: weightName(t), Bits: 16, Codes: rangeOf(t), Layout: KN, K: int(t.Dims[0]), N: int(t.Dims[1])}
+	if transposed {
+		w.Layout, w.N, w.K = NK, w.K, w.N
+	}
+	return w, nil
+}
+
+// linear appends the product of input 0 and a weight.
+func (im *importer) linear(n *onnx.Node, w *Weight) (value, error) {
+	x, err := im.plain(n, 0)
+	if err != nil {
+		return value{}, err
+	}
+	if x.node.Type.DType != BF16 {
+		return value{}, fmt.Errorf("input %q is not rounded to BFLOAT16", n.Inputs[0])
+	}
+	if x.node.Type.Cols != w.K {
+		return value{}, fmt.Errorf("input %q has %d columns, the weight %d inputs", n.Inputs[0], x.node.Type.Cols, w.K)
+	}
+	shape := x.shape()
+	shape[len(shape)-1] = w.N
+	return im.define(&Node{Op: Linear, Type: Type{F32, x.node.Type.Rows, w.N}, Args: []*Node{x.node}, Weights: []*Weight{w}}, shape), nil
+}
+
+// addBias gives a linear that nobody has used yet the vector input i.
+func (im *importer) addBias(n *onnx.Node, i int, linear *Node) error {
+	bias, err := im.vector(n, i, linear.Type.Cols)
+	if err != nil {
+		return err
+	}
+	at := slices.Index(im.f.Nodes, linear)
+	im.f.Nodes = slices.Insert(im.f.Nodes[:len(im.f.Nodes)-1], at, bias)
+	linear.Args = append(linear.Args, bias)
+	return nil
+}
+
+func (im *importer) matMul(n *onnx.Node) (value, error) {
+	b, err := im.arg(n, 1)
+	if err != nil {
+		return b, err
+	}
+	if b.kind == kindTensor {
+		return im.product(n)
+	}
+	w, err := im.weight(n, 1, false)
+	if err != nil {
+		return value{}, err
+	}
+	return im.linear(n, w)
+}
+
+// dequantize imports a quantised matrix [K, N].
+func (im *importer) dequantize(n *onnx.Node) (value, error) {
+	codes, err := im.arg(n, 0)
+	if err != nil {
+		return codes, err
+	}
+	scales, err := im.arg(n, 1)
+	if err != nil {
+		return scales, err
+	}
+	if codes.kind != kindConst || scales.kind != kindConst || len(codes.tensor.Dims) != 2 || scales.tensor.DType != onnx.Float16 {
+		return value{}, errors.New("want an initializer of 2 dimensions and FLOAT16 scales")
+	}
+	if len(n.Inputs) > 2 && n.Inputs[2] != "" {
+		return value{}, errors.New("a zero point is not supported")
+	}
+	w := &Weight{
+		Name: weightName(codes.tensor), Layout: KN, K: int(codes.tensor.Dims[0]), N: int(codes.tensor.Dims[1]),
+		Codes: rangeOf(codes.tensor), Scales: rangeOf(scales.tensor),
+	}
+	switch codes.tensor.DType { //nolint:exhaustive // codes have these
+	case onnx.Int8:
+		w.Bits = 8
+	case onnx.Int4:
+		w.Bits = 4
+	default:
+		return value{}, fmt.Errorf("codes of type %s are not supported", codes.tensor.DType)
+	}
+	axis, err := wantInt(n, "axis", 1)
+	if err != nil {
+		return value{}, err
+	}
+	block, err := wantInt(n, "block_size", 0)
+	if err != nil {
+		return value{}, err
+	}
+	want := []int64{int64(w.N)}
+	switch {
+	case block == 0 && (axis == 1 || axis == -1):
+	case block >= 16 && block <= maxDim && (axis == 0 || axis == -2):
+		w.GroupSize = int(block)
+		want = []int64{(int64(w.K) + block - 1) / block, int64(w.N)}
+	default:
+		return value{}, fmt.Errorf("axis %d with block size %d is not supported", axis, block)
+	}
+	if !slices.Equal(scales.tensor.Dims, want) {
+		return value{}, fmt.Errorf("scales are %v, want %v", scales.tensor.Dims, want)
+	}
+	return value{kind: kindWeight, weight: w}, nil
+}
+
+// binary imports a sum or product of equal shapes, a sum with a bias, or a
+// product of scores with a number.
+func (im *importer) binary(n *onnx.Node) (value, error) {
+	x, err := im.arg(n, 0)
+	if err != nil {
+		return x, err
+	}
+	y, err := im.arg(n, 1)
+	if err != nil {
+		return y, err
+	}
+	swapped := *n
+	if x.kind == kindConst {
+		x, y = y, x
+		swapped.Inputs = []string{n.Inputs[1], n.Inputs[0]}
+	}
+	if y.kind == kindConst {
+		if n.Op == "Mul" {
+			return im.scale(x, y.tensor)
+		}
+		return im.bias(&swapped, x)
+	}
+	a, err := im.plain(n, 0)
+	if err != nil {
+		return value{}, err
+	}
+	b, err := im.plain(n, 1)
+	if err != nil {
+		return value{}, err
+	}
+	if !slices.Equal(a.shape(), b.shape()) || a.node.Type.DType == I32 || b.node.Type.DType == I32 {
+		return value{}, fmt.Errorf("%v and %v do not agree", a.shape(), b.shape())
+	}
+	op := Add
+	if n.Op == "Mul" {
+		op = Mul
+	}
+	return im.define(&Node{Op: op, Type: Type{F32, a.node.Type.Rows, a.node.Type.Cols}, Args: []*Node{a.node, b.node}}, a.shape()), nil
+}
+
+// bias folds a vector into the linear that it is added to.
+func (im *importer) bias(n *onnx.Node, x value) (value, error) {
+	if x.kind != kindTensor || x.view.node.Op != Linear || len(x.view.node.Args) != 1 || im.uses[n.Inputs[0]] != 1 || !x.view.plain() {
+		return x, errors.New("a constant can be added to a fresh matrix product only")
+	}
+	return x, im.addBias(n, 1, x.view.node)
+}
+
+func (im *importer) sigmoid(n *onnx.Node) (value, error) {
+	x, err := im.plain(n, 0)
+	if err != nil {
+		return value{}, err
+	}
+	return im.define(&Node{Op: Sigmoid, Type: Type{F32, x.node.Type.Rows, x.node.Type.Cols}, Args: []*Node{x.node}}, x.shape()), nil
+}
+
+func (im *importer) topK(n *onnx.Node) (value, error) {
+	x, err := im.plain(n, 0)
+	if err != nil {
+		return value{}, err
+	}
+	kv, err := im.arg(n, 1)
+	if err != nil {
+		return value{}, err
+	}
+	k, err := integers(kv)
+	if err != nil {
+		return value{}, err
+	}
+	if _, err := wantInt(n, "axis", -1, -1, int64(len(x.dims)-1)); err != nil {
+		return value{}, err
+	}
+	if _, err := wantInt(n, "largest", 1, 1); err != nil {
+		return value{}, err
+	}
+	const most = 64
+	if len(k) != 1 || k[0] < 1 || k[0] > most || len(n.Outputs) != 2 {
+		return value{}, fmt.Errorf("k = %v, want 1 to %d", k, most)
+	}
+	node := im.f.Append(&Node{Op: TopK, Type: Type{Pairs, x.node.Type.Rows, int(k[0])}, Args: []*Node{x.node}, K: int(k[0])})
+	if im.values[n.Outputs[1]].kind != kindNone {
+		return value{}, fmt.Errorf("value %q is defined twice", n.Outputs[1])
+	}
+	im.values[n.Outputs[1]] = value{kind: kindTopIDs, view: view{node: node}}
+	return value{kind: kindTopValues, view: view{node: node}}, nil
+}

@@ -1,0 +1,226 @@
+// Package ir is the compiler's intermediate form of one part of a model:
+// typed values in static single assignment, every one a matrix [rows, cols].
+// It knows the operators of a part and what the matrix unit rounds, but
+// neither memory, tiles nor instructions: those are package lower's.
+//
+// A part enters by [Import] and is rewritten by [Run] in the order of
+// [Passes]; [Func.Verify] holds after the import and after every pass.
+package ir
+
+import "fmt"
+
+// DType is the element type of a value.
+type DType uint8
+
+// The element types.
+const (
+	F32   DType = iota // IEEE binary32
+	BF16               // bfloat16
+	I32                // two's complement
+	Pairs              // an F32 and an I32, 8 bytes: what TopK leaves
+)
+
+// String returns the name used in the textual form.
+func (d DType) String() string {
+	switch d {
+	case F32:
+		return "f32"
+	case BF16:
+		return "bf16"
+	case I32:
+		return "i32"
+	case Pairs:
+		return "pairs"
+	}
+	return fmt.Sprintf("DType(%d)", uint8(d))
+}
+
+// Size returns the bytes of one element.
+func (d DType) Size() int {
+	switch d {
+	case BF16:
+		return 2
+	case Pairs:
+		return 8
+	case F32, I32:
+	}
+	return 4
+}
+
+// Type is the type of a value: a matrix [Rows, Cols].
+type Type struct {
+	DType      DType
+	Rows, Cols int
+}
+
+// String returns "f32[128,256]".
+func (t Type) String() string { return fmt.Sprintf("%s[%d,%d]", t.DType, t.Rows, t.Cols) }
+
+// Op is an operator.
+type Op uint8
+
+// The operators. Those marked (import) stand only between the import and the
+// pass that matches them.
+const (
+	Input     Op = iota // a buffer of segment IN, named
+	Const               // Data, row-major
+	Cast                // to Type.DType, ties to even
+	Norm                // RMS norm of arg 0 by the vector arg 1, Eps
+	Linear              // arg 0 [M,K] BF16 times the weight matrices, plus bias arg 1 where there is one
+	Add                 // arg 0 + arg 1
+	Mul                 // arg 0 * arg 1 (import)
+	Sigmoid             // (import)
+	Silu                // x * sigmoid(x) (import)
+	GLU                 // silu(gate) * up of an interleaved Linear: panels of 16 columns alternate
+	Rope                // rotary embedding of every head of arg 0 by arg 1, [M,HeadDim]: cos then sin
+	Slice               // columns [Lo, Lo+Cols) of arg 0
+	Append              // arg 0 [M, KVHeads*HeadDim] appended to the cache at positions arg 1; Name "k" or "v"
+	Cached              // the first Rows tokens of the cache; Name "k" or "v"
+	Scores              // rows (head, token), columns cached tokens: arg 0 · arg 1^T per head (import)
+	Scale               // arg 0 * Scale (import)
+	Softmax             // by rows, over the columns in the half-open span arg 1[token] (import)
+	Values              // arg 0 · arg 1 per head (import)
+	Attention           // softmax(Scale · q·K^T) · V: arg 0 q, arg 1 K, arg 2 V, arg 3 spans
+	Gather              // row arg 1[0] of arg 0
+	TopK                // the K best columns of each row, value falling then index rising
+	Output              // arg 0 to a buffer of segment OUT, named
+)
+
+var opNames = [...]string{
+	Input: "input", Const: "const", Cast: "cast", Norm: "norm.rms", Linear: "linear", Add: "add", Mul: "mul",
+	Sigmoid: "sigmoid", Silu: "silu", GLU: "glu.silu", Rope: "rope", Slice: "slice", Append: "append", Cached: "cached",
+	Scores: "scores", Scale: "scale", Softmax: "softmax", Values: "values", Attention: "attention", Gather: "gather.row",
+	TopK: "topk", Output: "output",
+}
+
+// String returns the name used in the textual form.
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return fmt.Sprintf("Op(%d)", uint8(o))
+}
+
+// HasValue reports whether an operator's node is a value that others may use.
+func (o Op) HasValue() bool { return o != Append && o != Output }
+
+// Node is one operation and the value that it defines.
+type Node struct {
+	ID   int // unique in its function, the %N of the textual form
+	Op   Op
+	Type Type
+	Args []*Node
+
+	Name    string  // Input, Output: the buffer; Append, Cached: "k" or "v"
+	Eps     float32 // Norm
+	Scale   float32 // Scale, Attention
+	Lo      int     // Slice: first column
+	K       int     // TopK
+	Data    []byte  // Const: row-major, little-endian
+	Weights []*Weight
+
+	// Interleave says that a Linear's two weights alternate panel by panel
+	// (16 columns each), as GLU reads them.
+	Interleave bool
+
+	Heads, KVHeads, HeadDim int // Rope (Heads, HeadDim), Append, Cached (KVHeads, HeadDim), attention (all)
+}
+
+// Layout says how a matrix [N outputs, K inputs] lies in its file.
+type Layout uint8
+
+// The layouts.
+const (
+	NK Layout = iota // row-major [N, K]: a checkpoint's own rows
+	KN               // row-major [K, N]: what DequantizeLinear reads
+)
+
+// Weight refers to one matrix of a Linear: [N outputs, K inputs].
+type Weight struct {
+	Name      string // the checkpoint's name of the tensor
+	N, K      int
+	Bits      int    // 16 (BF16), 8 or 4
+	GroupSize int    // inputs that share a scale; 0: one scale per output
+	Layout    Layout // BF16: NK or KN; else KN
+	Codes     Range
+	Scales    Range // F16, [K/group, N] row-major, or [N]; unused for BF16
+}
+
+// Range is a run of bytes in a weight file, or inline bytes.
+type Range struct {
+	Location       string
+	Offset, Length int64
+	Inline         []byte // used when Location is empty
+}
+
+// Format returns "bf16", "int8.channel", "int4.g32", ...
+func (w *Weight) Format() string {
+	switch {
+	case w.Bits == 16:
+		return "bf16"
+	case w.GroupSize == 0:
+		return fmt.Sprintf("int%d.channel", w.Bits)
+	}
+	return fmt.Sprintf("int%d.g%d", w.Bits, w.GroupSize)
+}
+
+// Func is one part of a model.
+type Func struct {
+	Name          string
+	ContextTokens int     // capacity of the cache in tokens, 0 for a part that does not touch it
+	Nodes         []*Node // every argument stands before its users
+
+	nextID int
+}
+
+// Append adds a node at the end and returns it with its ID set.
+func (f *Func) Append(n *Node) *Node {
+	f.number(n)
+	f.Nodes = append(f.Nodes, n)
+	return n
+}
+
+// InsertBefore adds nodes before mark.
+func (f *Func) InsertBefore(mark *Node, nodes ...*Node) {
+	for i, n := range f.Nodes {
+		if n == mark {
+			for _, add := range nodes {
+				f.number(add)
+			}
+			f.Nodes = append(f.Nodes[:i:i], append(nodes, f.Nodes[i:]...)...)
+			return
+		}
+	}
+	panic("llima: internal error: ir: insertion mark is not in the function")
+}
+
+func (f *Func) number(n *Node) {
+	n.ID = f.nextID
+	f.nextID++
+}
+
+// Users returns, for every node, the nodes that have it as an argument, in
+// order; a node that uses a value twice stands twice.
+func (f *Func) Users() map[*Node][]*Node {
+	users := make(map[*Node][]*Node, len(f.Nodes))
+	for _, n := range f.Nodes {
+		for _, a := range n.Args {
+			users[a] = append(users[a], n)
+		}
+	}
+	return users
+}
+
+// Replace makes every user of old use to instead.
+func (f *Func) Replace(old, to *Node) {
+	for _, n := range f.Nodes {
+		if n == to {
+			continue
+		}
+		for i, a := range n.Args {
+			if a == old {
+				n.Args[i] = to
+			}
+		}
+	}
+}

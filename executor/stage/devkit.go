@@ -1,0 +1,183 @@
+package stage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/formats/npy"
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/quant"
+)
+
+// devkit writes what the run time reads beside programs: tokenizer,
+// configuration, embeddings and RoPE tables.
+type devkit struct{}
+
+// Run implements [executor.Stage].
+func (devkit) Run(_ context.Context, a *executor.Action) error {
+	m := a.Target.Model
+	var generation []byte
+	for _, src := range a.Target.Sources {
+		name, ok := strings.CutPrefix(src.Name, "file/")
+		if !ok {
+			continue
+		}
+		data, ok, err := m.Checkpoint.Aux(name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("%s: gone", src.Path)
+		}
+		if name == "generation_config.json" {
+			generation = data
+		}
+		if err := a.WriteFile(name, data); err != nil {
+			return err
+		}
+	}
+	config, err := vlmConfigJSON(m.Arch, m.Params, generation)
+	if err != nil {
+		return err
+	}
+	if err := a.WriteFile("vlm_config.json", config); err != nil {
+		return err
+	}
+	if err := embeddings(a); err != nil {
+		return err
+	}
+	cos, sin, half := m.Arch.RopeTables(m.Params.ContextTokens)
+	for _, t := range []struct {
+		name   string
+		values []float32
+	}{{"rope_cos.npy", cos}, {"rope_sin.npy", sin}} {
+		b, err := npy.EncodeF32(t.values, m.Params.ContextTokens, half)
+		if err != nil {
+			return err
+		}
+		if err := a.WriteFile(t.name, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// embeddings declares embeddings.bin, BF16 [vocabSize, hiddenSize]: the
+// checkpoint's own bytes where they are BF16.
+func embeddings(a *executor.Action) error {
+	m := a.Target.Model
+	name := m.Arch.EmbeddingName()
+	t, ok := m.Checkpoint.Tensor(name)
+	if !ok || len(t.Shape) != 2 || t.Shape[0] != m.Arch.VocabSize || t.Shape[1] != m.Arch.HiddenSize {
+		return fmt.Errorf("tensor %q has shape %v, config.json implies [%d %d]", name, t.Shape, m.Arch.VocabSize, m.Arch.HiddenSize)
+	}
+	if t.DType == tensor.BF16 {
+		return a.Refer("embeddings.bin", name)
+	}
+	src, err := a.Tensor(name)
+	if err != nil {
+		return err
+	}
+	out, _, err := quant.BF16(src, t.DType, t.Shape[0], t.Shape[1])
+	if err != nil {
+		return fmt.Errorf("tensor %q: %w", name, err)
+	}
+	return a.WriteFile("embeddings.bin", out)
+}
+
+// vlmConfig is devkit/vlm_config.json. The vision keys are the vendor's; the
+// language keys are what the run time needs to bind buffers and windows.
+type vlmConfig struct {
+	FormatVersion   int            `json:"format_version"`
+	VisionModelName string         `json:"vision_model_name"`
+	VMCfg           map[string]any `json:"vm_cfg"`
+	Language        languageConfig `json:"language"`
+}
+
+type languageConfig struct {
+	Architecture      string `json:"architecture"`
+	MaxNumTokens      int    `json:"max_num_tokens"`
+	LanguageGroupSize int    `json:"language_group_size"`
+	FutureTokenMask   int    `json:"future_token_mask_size"`
+	ReturnLogits      bool   `json:"return_logits"`
+	NumHiddenLayers   int    `json:"num_hidden_layers"`
+	HiddenSize        int    `json:"hidden_size"`
+	NumAttentionHeads int    `json:"num_attention_heads"`
+	NumKeyValueHeads  int    `json:"num_key_value_heads"`
+	HeadDim           int    `json:"head_dim"`
+	VocabSize         int    `json:"vocab_size"`
+	BOSTokenID        int    `json:"bos_token_id"`
+	EOSTokenIDs       []int  `json:"eos_token_ids"`
+}
+
+// generationConfig is the part of generation_config.json that overrides
+// config.json: which tokens begin and end a text.
+type generationConfig struct {
+	BOS json.RawMessage `json:"bos_token_id"`
+	EOS json.RawMessage `json:"eos_token_id"`
+}
+
+// vlmConfigJSON writes vlm_config.json. generation is the checkpoint's
+// generation_config.json, nil where it has none.
+func vlmConfigJSON(cfg *arch.Config, p arch.Params, generation []byte) ([]byte, error) {
+	lang := languageConfig{
+		Architecture: cfg.Architecture,
+		MaxNumTokens: p.ContextTokens, LanguageGroupSize: p.GroupTokens, FutureTokenMask: p.MaskTokens,
+		ReturnLogits: p.ReturnLogits, NumHiddenLayers: cfg.NumHiddenLayers, HiddenSize: cfg.HiddenSize,
+		NumAttentionHeads: cfg.NumAttentionHeads, NumKeyValueHeads: cfg.NumKeyValueHeads,
+		HeadDim: cfg.HeadDim, VocabSize: cfg.VocabSize, BOSTokenID: cfg.BOS, EOSTokenIDs: cfg.EOS,
+	}
+	if generation != nil {
+		var g generationConfig
+		if err := json.Unmarshal(generation, &g); err != nil {
+			return nil, fmt.Errorf("generation_config.json: %w", err)
+		}
+		if ids, err := tokenIDs("eos_token_id", g.EOS); err != nil {
+			return nil, err
+		} else if len(ids) > 0 {
+			lang.EOSTokenIDs = ids
+		}
+		if ids, err := tokenIDs("bos_token_id", g.BOS); err != nil {
+			return nil, err
+		} else if len(ids) > 0 {
+			lang.BOSTokenID = ids[0]
+		}
+	}
+	if lang.EOSTokenIDs == nil {
+		lang.EOSTokenIDs = []int{}
+	}
+	return marshal(vlmConfig{FormatVersion: 1, VMCfg: map[string]any{}, Language: lang})
+}
+
+// tokenIDs reads a token id, a list of them, or null.
+func tokenIDs(key string, raw json.RawMessage) ([]int, error) {
+	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
+		return nil, nil
+	}
+	var one int
+	if json.Unmarshal(raw, &one) == nil {
+		return []int{one}, nil
+	}
+	var many []int
+	if err := json.Unmarshal(raw, &many); err != nil {
+		return nil, fmt.Errorf("generation_config.json: %s: want a token id or a list of them", key)
+	}
+	return many, nil
+}
+
+// marshal writes indented JSON with a final newline.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}

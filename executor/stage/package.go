@@ -1,0 +1,90 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/executor/store"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/planner"
+)
+
+// pack publishes everything that a model's targets made into its output folder.
+type pack struct{}
+
+// folders says where the outputs of a stage are published.
+var folders = map[addr.Stage]string{
+	addr.Devkit:   "sima_files/devkit",
+	addr.ONNX:     "onnx_files",
+	addr.Quantize: "sima_files/model_sdk",
+	addr.Compile:  "sima_files/elf_files",
+	addr.MPK:      "sima_files/mpk",
+}
+
+// Run implements [executor.Stage].
+func (pack) Run(_ context.Context, a *executor.Action) error {
+	m := a.Target.Model
+	var entries []store.Entry
+	for _, in := range a.Inputs() {
+		folder, ok := folders[in.From.Addr.Stage]
+		if !ok {
+			return fmt.Errorf("llima: internal error: no folder for stage %s", in.From.Addr.Stage)
+		}
+		e := store.Entry{
+			Path: path.Join(folder, in.Name), Source: in.Digest,
+			NoLink: strings.HasPrefix(in.Name, "weights/"),
+		}
+		if in.Tensor != "" {
+			t, ok := m.Checkpoint.Tensor(in.Tensor)
+			if !ok {
+				return fmt.Errorf("the checkpoint lacks tensor %q", in.Tensor)
+			}
+			e.File, e.Offset, e.Length = filepath.Join(m.Checkpoint.Dir(), t.File), t.Offset, t.Length
+		}
+		entries = append(entries, e)
+	}
+	for _, src := range a.Target.Sources {
+		name, ok := strings.CutPrefix(src.Name, "shard/")
+		if !ok {
+			continue
+		}
+		digest, err := a.SourceDigest(src)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, store.Entry{Path: "onnx_files/" + name, Source: digest, File: src.Path})
+	}
+	for _, doc := range []struct {
+		path  string
+		value any
+	}{
+		{"sima_files/devkit/precision.json", m.Precisions()},
+		{"sima_files/elf_files/index.json", index{1, m.Programs()}},
+	} {
+		b, err := marshal(doc.value)
+		if err != nil {
+			return err
+		}
+		name := path.Base(doc.path)
+		if err := a.WriteFile(name, b); err != nil {
+			return err
+		}
+		kept, err := a.Keep(name)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, store.Entry{Path: doc.path, Source: kept.Digest})
+	}
+	a.Publish(entries)
+	return nil
+}
+
+// index is elf_files/index.json: which program each part of each layer has.
+type index struct {
+	FormatVersion int               `json:"format_version"`
+	Programs      []planner.Program `json:"programs"`
+}

@@ -1,0 +1,107 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+
+	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/planner/fingerprint"
+	"github.com/llima-build/llima/quant"
+	"github.com/llima-build/llima/quant/rewrite"
+)
+
+// quantize writes the quantised graphs of a part and the weights they need. A
+// matrix is quantised once for each format, whichever phase asks first.
+type quantize struct{}
+
+// tensorVersion is raised when the same matrix gives other codes.
+const tensorVersion = 1
+
+// Run implements [executor.Stage].
+func (quantize) Run(ctx context.Context, a *executor.Action) error {
+	options := rewrite.Options{Precision: string(config.BF16)}
+	if a.Target.Part.Part != addr.Cache {
+		for _, p := range a.Target.Model.Parts {
+			if p.ID == a.Target.Part {
+				options.Precision = string(p.Decision.Precision)
+			}
+		}
+	}
+	for _, in := range a.Inputs() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b, err := a.Bytes(in)
+		if err != nil {
+			return err
+		}
+		float, err := onnx.Decode(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", in.Name, err)
+		}
+		m, uses, err := rewrite.Rewrite(float, options, a.Shard)
+		if err != nil {
+			return fmt.Errorf("%s: %w", in.Name, err)
+		}
+		if err := a.WriteFile(path.Base(in.Name), m.Encode()); err != nil {
+			return err
+		}
+		for _, use := range uses {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := weights(a, use); err != nil {
+				return fmt.Errorf("tensor %q: %w", use.Tensor, err)
+			}
+		}
+	}
+	return nil
+}
+
+// weights declares the file of one matrix.
+func weights(a *executor.Action, use rewrite.WeightUse) error {
+	t, ok := a.Target.Model.Checkpoint.Tensor(use.Tensor)
+	if !ok {
+		return fmt.Errorf("the checkpoint lacks it")
+	}
+	if use.Format.Bits == 16 && t.DType == tensor.BF16 {
+		return a.Refer(use.Location, use.Tensor)
+	}
+	digest, err := a.TensorDigest(use.Tensor)
+	if err != nil {
+		return err
+	}
+	p := fingerprint.Preimage{
+		Stage: "quantize_tensor", Version: tensorVersion, Params: fingerprint.Params{},
+		Inputs: []fingerprint.Input{{Name: "tensor", Digest: digest}},
+	}
+	p.Params.Set("format", use.Format.String())
+	p.Params.Set("dtype", t.DType.String())
+	p.Params.Set("shape", []int{use.N, use.K})
+	return a.Memo(use.Location, p, func(file string) error {
+		src, err := a.Tensor(use.Tensor)
+		if err != nil {
+			return err
+		}
+		var out []byte
+		if use.Format.Bits == 16 {
+			out, _, err = quant.BF16(src, t.DType, use.N, use.K)
+		} else {
+			var codes []int8
+			var scales []uint16
+			if codes, scales, err = quant.Quantize(src, t.DType, use.N, use.K, use.Format); err == nil {
+				out = quant.Encode(codes, scales, use.N, use.K, use.Format)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(file, out, 0o644)
+	})
+}

@@ -1,0 +1,122 @@
+package planner
+
+import (
+	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/planner/fingerprint"
+)
+
+// Target is a node of the build graph: what a stage makes, and everything
+// that it reads to make it.
+type Target struct {
+	Addr    addr.Target
+	Version int // of the stage
+	Params  fingerprint.Params
+	Where   map[string]string // file:line that set a parameter; not hashed
+	Sources []Source          // from outside the build
+	Deps    []*Target         // whose outputs it reads
+	Model   *Model
+	Part    addr.PartID // for targets of one part
+}
+
+// SourceKind says what of a file a source is.
+type SourceKind uint8
+
+// The kinds of sources.
+const (
+	WholeFile  SourceKind = iota
+	FileTensor            // a tensor's bytes
+	Shard                 // a checkpoint file by its header and tensors
+)
+
+// Source is something from outside that a target reads.
+type Source struct {
+	Name   string // by which the key knows it, "tensor/model.norm.weight"
+	Path   string // absolute
+	Kind   SourceKind
+	Offset int64 // of a tensor, bytes
+	Length int64
+}
+
+// Model is a model block with what its checkpoint says.
+type Model struct {
+	Config     *config.Model
+	Arch       *arch.Config
+	Params     arch.Params
+	Checkpoint *checkpoint.Checkpoint // nil where only the configuration was read
+	Parts      []Part
+	Targets    []*Target // in the order of the pipeline
+}
+
+// Part is one part with what the rules say of it.
+type Part struct {
+	ID          addr.PartID
+	Decision    config.Decision
+	WeightBytes int64 // of its matrices, in its precision
+	FloatBytes  int64 // of the same matrices in the checkpoint
+}
+
+// Output is a file that a target made. One that is a tensor of the checkpoint
+// byte for byte is not stored: Tensor names it.
+type Output struct {
+	Name   string             `json:"name"`
+	Digest fingerprint.Digest `json:"digest"`
+	Size   int64              `json:"size"`
+	Tensor string             `json:"tensor,omitempty"`
+}
+
+// Published is a file of the output folder, as PACKAGE left it.
+type Published struct {
+	Path   string             `json:"path"` // relative to the output folder, slashes
+	Digest fingerprint.Digest `json:"digest"`
+	Source fingerprint.Digest `json:"source"` // of what it was made from
+	Stat   string             `json:"stat"`   // what identifies its content without reading it
+}
+
+// Record is what is remembered of a target's last build.
+type Record struct {
+	Addr      string               `json:"addr"`
+	Key       fingerprint.Digest   `json:"key,omitempty"` // empty: begun, not finished
+	Preimage  fingerprint.Preimage `json:"preimage"`
+	Outputs   []Output             `json:"outputs,omitempty"`
+	Published []Published          `json:"published,omitempty"`
+	WallMS    int64                `json:"wall_ms,omitempty"`
+}
+
+// State says what a build would do with a target.
+type State uint8
+
+// The states.
+const (
+	Fresh   State = iota // nothing to do
+	Restore              // made before under this key: nothing runs
+	Run                  // has to run
+	MayRun               // depends on what an upstream target makes
+)
+
+// String returns "fresh", "restore", "run" or "may run".
+func (s State) String() string {
+	switch s {
+	case Fresh:
+		return "fresh"
+	case Restore:
+		return "restore"
+	case Run:
+		return "run"
+	case MayRun:
+		return "may run"
+	}
+	return "unknown"
+}
+
+// Decision is what Decide says of a target.
+type Decision struct {
+	Target   *Target
+	State    State
+	Reasons  []fingerprint.Reason
+	Key      fingerprint.Digest // empty for MayRun
+	Preimage fingerprint.Preimage
+	Outputs  []Output // for Fresh and Restore
+}

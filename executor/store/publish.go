@@ -102,8 +102,9 @@ func (s *Store) publish(dst string, e Entry) (fingerprint.Digest, error) {
 	if err == nil {
 		err = os.Rename(tmp, dst)
 	}
-	if err != nil {
-		return "", errors.Join(err, removeIfThere(tmp))
+	// Renaming a file onto another link to it leaves both names.
+	if err = errors.Join(err, removeIfThere(tmp)); err != nil {
+		return "", err
 	}
 	return digest, nil
 }

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/llima-build/llima/executor/stage"
+	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/modalix"
+	"github.com/llima-build/llima/modalix/emu"
+	"github.com/llima-build/llima/modalix/isa"
+	"github.com/llima-build/llima/modalix/mpk"
+)
+
+// modalixBackend gives the stages the Modalix compiler: the two share no
+// types, so they meet here.
+type modalixBackend struct{}
+
+// Compile implements [stage.Backend].
+func (modalixBackend) Compile(m *onnx.Model, data func(location string) ([]byte, error), name string, w io.Writer) error {
+	return modalix.CompilePart(m, data, modalix.Options{Name: name}, w)
+}
+
+// Archive implements [stage.Backend].
+func (modalixBackend) Archive(name string, programs []stage.Program, w io.Writer) error {
+	var files []mpk.File
+	var described []mpk.Program
+	for _, p := range programs {
+		object, err := emu.Load(p.Data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		d := mpk.Program{File: p.Name, Quads: object.Quads()}
+		for _, s := range object.Symbols() {
+			d.Symbols = append(d.Symbols, mpk.Buffer{Name: s.Name, Size: s.Size})
+		}
+		described = append(described, d)
+		files = append(files, mpk.File{Name: p.Name, Size: int64(len(p.Data)), Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(p.Data)), nil
+		}})
+	}
+	version := fmt.Sprintf("llima-isa-%d.%d", isa.Major, isa.Minor)
+	return mpk.Write(w, files, mpk.NewManifest(name, version, described))
+}

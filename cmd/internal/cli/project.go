@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llima-build/llima/cmd/internal/view"
+	"github.com/llima-build/llima/executor/store"
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/hcl/lang"
+	"github.com/llima-build/llima/hcl/load"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/internal/diag"
+	"github.com/llima-build/llima/planner"
+)
+
+// projectFlags find the configuration.
+type projectFlags struct {
+	dir, file string
+	vars      []string
+	varFiles  []string
+}
+
+func (f *projectFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVarP(&f.dir, "chdir", "C", ".", "look for llima.hcl from this folder upward")
+	fl.StringVarP(&f.file, "file", "f", "", "use this configuration file")
+	fl.StringArrayVar(&f.vars, "var", nil, "set a variable, NAME=VALUE")
+	fl.StringArrayVar(&f.varFiles, "var-file", nil, "read variables from this file")
+}
+
+// load reads the configuration; warnings go to standard error.
+func (f *projectFlags) load(env Env) (*config.Config, error) {
+	file := f.file
+	if file == "" {
+		var err error
+		if file, err = load.Find(f.dir); err != nil {
+			var list diag.List
+			if errors.As(err, &list) {
+				return nil, diagError{list, nil}
+			}
+			return nil, usageError{err}
+		}
+	} else if f.dir != "." && !filepath.IsAbs(file) {
+		file = filepath.Join(f.dir, file)
+	}
+	vars := map[string]string{}
+	for _, v := range f.vars {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return nil, usageError{errors.New("--var " + v + ": want NAME=VALUE")}
+		}
+		vars[name] = value
+	}
+	cfg, list := load.Load(file, load.Options{Vars: vars, VarFiles: f.varFiles, Env: func(name string) (string, bool) {
+		v := env.Getenv(name)
+		return v, v != ""
+	}})
+	if list.HasErrors() {
+		return nil, diagError{list, cfg.Sources}
+	}
+	env.warn(list, cfg.Sources)
+	return cfg, nil
+}
+
+func (e Env) warn(list diag.List, sources map[string][]byte) {
+	if len(list) > 0 {
+		view.Diagnostics(e.Stderr, list, sources, e.Columns, e.color(e.StderrTerminal))
+	}
+}
+
+// selectModels returns the models that patterns name, all for none.
+func selectModels(cfg *config.Config, patterns []string) []*config.Model {
+	if len(patterns) == 0 {
+		return cfg.Models
+	}
+	var out []*config.Model
+	for _, m := range cfg.Models {
+		if slices.ContainsFunc(patterns, func(p string) bool {
+			model, _, _ := strings.Cut(p, ":")
+			ok, err := addr.Match(model, addr.Target{Model: m.Name})
+			return ok && err == nil
+		}) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// inspect asks the rules of a model about each of its parts.
+func inspect(m *config.Model) (*planner.Model, diag.List) {
+	model, list := planner.Inspect(m)
+	if model == nil {
+		return nil, list
+	}
+	parts := make([]addr.PartID, len(model.Parts))
+	for i, p := range model.Parts {
+		parts[i] = p.ID
+	}
+	list = append(list, lang.CheckRules(m, model.Properties(), parts)...)
+	return model, append(list, m.CheckContext(model.Arch.MaxPositionEmbeddings)...)
+}
+
+// workspace is a planned project.
+type workspace struct {
+	cfg   *config.Config
+	graph *planner.Graph
+	store *store.Store
+	plan  *planner.Plan
+}
+
+func (w *workspace) close() error { return errors.Join(w.graph.Close(), w.store.Close()) }
+
+// open loads a project, builds the graph of the named targets and decides on
+// each of them.
+func (f *projectFlags) open(env Env, patterns []string) (*workspace, error) {
+	cfg, err := f.load(env)
+	if err != nil {
+		return nil, err
+	}
+	if len(patterns) == 0 {
+		patterns = cfg.DefaultTargets
+	}
+	models := selectModels(cfg, patterns)
+	var list diag.List
+	for _, m := range models {
+		_, ds := inspect(m)
+		list = append(list, ds...)
+	}
+	if list.HasErrors() {
+		return nil, diagError{list.Sorted(), cfg.Sources}
+	}
+	env.warn(list.Sorted(), cfg.Sources)
+	g, list := planner.New(models)
+	if list.HasErrors() {
+		return nil, diagError{list.Sorted(), cfg.Sources}
+	}
+	if err := g.Select(patterns); err != nil {
+		return nil, usageError{errors.Join(err, g.Close())}
+	}
+	st, err := store.Open(cfg.Root, env.Now)
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	w := &workspace{cfg: cfg, graph: g, store: st}
+	if w.plan, err = planner.Evaluate(g, st); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, st.Flush()
+}
+
+// buildable reports what the configuration asks for and builds cannot do yet.
+func (w *workspace) buildable() error {
+	list := slices.Clone(w.cfg.Unsupported)
+	for _, m := range w.graph.Models {
+		list = append(list, m.Config.Unsupported...)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	for i := range list {
+		list[i].Severity = diag.Error
+	}
+	return diagError{diag.List(list).Sorted(), w.cfg.Sources}
+}

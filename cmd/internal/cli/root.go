@@ -1,0 +1,178 @@
+// Package cli is the command line: flags, environment, clock and terminal end
+// here. Commands gather what the libraries need, call them, and hand what they
+// return to view; they decide nothing about builds themselves.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/llima-build/llima/cmd/internal/view"
+	"github.com/llima-build/llima/internal/diag"
+)
+
+// Exit codes, as `llima --help` lists them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitPending     = 2
+	exitUsage       = 4
+	exitLocked      = 5
+	exitInterrupted = 130
+)
+
+// Env is everything that a command takes from its surroundings.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	Now            func() time.Time
+	StdoutTerminal bool
+	StderrTerminal bool
+	Columns        int // width of the terminal, 80 where there is none
+}
+
+// System returns the environment of the process.
+func System() Env {
+	env := Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: os.Getenv, Now: time.Now, Columns: 80,
+		StdoutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
+		StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+	}
+	for _, f := range []*os.File{os.Stdout, os.Stderr} {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+			env.Columns = w
+			break
+		}
+	}
+	if n := 0; env.Getenv("COLUMNS") != "" {
+		if _, err := fmt.Sscan(env.Getenv("COLUMNS"), &n); err == nil && n >= 40 {
+			env.Columns = n
+		}
+	}
+	return env
+}
+
+// color reports whether escapes are welcome on a stream.
+func (e Env) color(terminal bool) bool {
+	return terminal && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb" && e.Getenv("CI") == ""
+}
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ error }
+
+// exitError ends with a code and prints nothing more.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// diagError carries diagnostics, with the files that they quote.
+type diagError struct {
+	list    diag.List
+	sources map[string][]byte
+}
+
+func (e diagError) Error() string { return e.list.Error() }
+
+// Main runs one command line and returns the exit code.
+func Main(env Env, args []string) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(env.Stderr, "llima: internal error: %v\n\n%s\nThis is a bug in llima; please report the lines above.\n", r, debug.Stack())
+			code = exitFailed
+		}
+	}()
+	root := newRoot(env)
+	root.SetArgs(args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	return report(env, ctx, root.ExecuteContext(ctx))
+}
+
+// report prints what went wrong and chooses the exit code.
+func report(env Env, ctx context.Context, err error) int {
+	var (
+		usage  usageError
+		exit   exitError
+		diags  diagError
+		locked lockedError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &diags):
+		view.Diagnostics(env.Stderr, diags.list, diags.sources, env.Columns, env.color(env.StderrTerminal))
+		return exitUsage
+	case errors.As(err, &locked):
+		fmt.Fprintln(env.Stderr, "llima:", err)
+		return exitLocked
+	case errors.As(err, &usage):
+		fmt.Fprintln(env.Stderr, "llima:", err)
+		return exitUsage
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(env.Stderr, "llima: interrupted; what was finished is kept, run the same command to go on")
+		return exitInterrupted
+	default:
+		fmt.Fprintln(env.Stderr, "llima:", err)
+		return exitFailed
+	}
+}
+
+func newRoot(env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "llima",
+		Short: "Build, run and inspect compiled language models",
+		Long: `llima builds compiled language models as make builds binaries: llima.hcl says
+what is wanted, llima plan shows what would be built and why, llima build runs
+only what is stale.
+
+Exit codes: 0 done; 1 an action failed; 2 plan --exit-code with work pending;
+4 configuration or usage; 5 another build holds the lock; 130 interrupted.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return exitError{exitUsage}
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
+	})
+	commands := []*cobra.Command{
+		newValidate(env), newPlan(env), newBuild(env), newWhy(env),
+		newRun(env), newObjdump(env), newVersion(env),
+	}
+	for _, c := range commands {
+		positional := c.Args
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if positional == nil {
+				return nil
+			}
+			if err := positional(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	root.AddCommand(commands...)
+	return root
+}

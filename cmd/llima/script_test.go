@@ -1,0 +1,263 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/llima-build/llima/cmd/internal/cli"
+	"github.com/llima-build/llima/formats/npy"
+	"github.com/llima-build/llima/formats/safetensors"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"llima": func() { os.Exit(cli.Main(cli.System(), os.Args[1:])) },
+	})
+}
+
+// TestScript runs the scripts, each in a folder of its own. $BARD names the
+// checked-in model and $EXAMPLE the checked-in example.
+func TestScript(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ROOT", root)
+			env.Setenv("BARD", filepath.Join(root, "testdata/models/bard-3m"))
+			env.Setenv("EXAMPLE", filepath.Join(root, "examples/bard/llima.hcl"))
+			env.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cptree":     cmdCopyTree,
+			"sametree":   cmdSameTree,
+			"golden":     cmdGolden,
+			"logits":     cmdLogits,
+			"samelogits": cmdSameLogits,
+			"setbytes":   cmdSetBytes,
+			"ids":        cmdIDs,
+		},
+	})
+}
+
+// cmdCopyTree copies a folder: cptree SRC DST.
+func cmdCopyTree(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: cptree SRC DST")
+	}
+	ts.Check(os.CopyFS(ts.MkAbs(args[1]), os.DirFS(ts.MkAbs(args[0]))))
+}
+
+// cmdSameTree compares the files of two folders byte for byte: [!] sametree A B.
+func cmdSameTree(ts *testscript.TestScript, neg bool, args []string) {
+	a, b := readTree(ts, args[0]), readTree(ts, args[1])
+	var diff []string
+	for name, data := range a {
+		if other, ok := b[name]; !ok || !bytes.Equal(data, other) {
+			diff = append(diff, name)
+		}
+	}
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			diff = append(diff, name)
+		}
+	}
+	slices.Sort(diff)
+	if len(a) == 0 {
+		ts.Fatalf("%s holds no files", args[0])
+	}
+	if (len(diff) > 0) != neg {
+		ts.Fatalf("%d of %d files differ: %v", len(diff), len(a), diff)
+	}
+}
+
+func readTree(ts *testscript.TestScript, dir string) map[string][]byte {
+	out := map[string][]byte{}
+	root := ts.MkAbs(dir)
+	ts.Check(filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		out[rel], err = os.ReadFile(path)
+		return err
+	}))
+	return out
+}
+
+// goldenCase is one stored run of the reference implementation.
+type goldenCase struct {
+	ids, greedy []int64
+	logits      []float32 // the last rows
+	rows, width int
+}
+
+func loadGolden(ts *testscript.TestScript, name string) goldenCase {
+	f, err := safetensors.Open(filepath.Join(ts.Getenv("BARD"), "golden", name+".safetensors"))
+	ts.Check(err)
+	defer f.Close()
+	var g goldenCase
+	for _, e := range f.Tensors() {
+		b := f.Bytes(e)
+		switch e.Name {
+		case "input_ids", "greedy_ids":
+			ids := make([]int64, len(b)/8)
+			for i := range ids {
+				ids[i] = int64(binary.LittleEndian.Uint64(b[8*i:]))
+			}
+			if e.Name == "input_ids" {
+				g.ids = ids
+			} else {
+				g.greedy = ids
+			}
+		case "logits", "logits_last64":
+			g.rows, g.width = e.Shape[0], e.Shape[1]
+			g.logits = make([]float32, len(b)/4)
+			for i := range g.logits {
+				g.logits[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+			}
+		}
+	}
+	return g
+}
+
+type runOutput struct {
+	PromptIDs []int64 `json:"prompt_ids"`
+	IDs       []int64 `json:"ids"`
+	Text      string  `json:"text"`
+	Reason    string  `json:"reason"`
+}
+
+func readRun(ts *testscript.TestScript, file string) runOutput {
+	var r runOutput
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &r))
+	return r
+}
+
+// cmdGolden compares what run --json printed with transformers' greedy ids,
+// prompt ids and text: golden CASE FILE.
+func cmdGolden(ts *testscript.TestScript, neg bool, args []string) {
+	g, r := loadGolden(ts, args[0]), readRun(ts, args[1])
+	same := slices.Equal(r.IDs, g.greedy) && slices.Equal(r.PromptIDs, g.ids)
+	if same == neg {
+		ts.Fatalf("%s: ids %v, want %v (prompt %v, want %v)", args[0], r.IDs, g.greedy, r.PromptIDs, g.ids)
+	}
+	var text map[string]struct {
+		Greedy string `json:"greedy_text"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(ts.Getenv("BARD"), "golden/golden.json"))), &text))
+	if !neg && r.Text != text[args[0]].Greedy {
+		ts.Fatalf("%s: text %q, want %q", args[0], r.Text, text[args[0]].Greedy)
+	}
+}
+
+// cmdLogits compares an .npy of logits with transformers': logits CASE FILE
+// MEANBOUND MAXBOUND. Rows of the file beyond the prompt are ignored.
+func cmdLogits(ts *testscript.TestScript, _ bool, args []string) {
+	g := loadGolden(ts, args[0])
+	b := []byte(ts.ReadFile(args[1]))
+	rows, err := npy.Read(b)
+	ts.Check(err)
+	got := rows.F32()
+	if len(rows.Shape) != 2 || rows.Shape[1] != g.width || rows.Shape[0] < len(g.ids) {
+		ts.Fatalf("%s: shape %v, want at least [%d, %d]", args[1], rows.Shape, len(g.ids), g.width)
+	}
+	first := len(g.ids) - g.rows
+	var sum, most float64
+	for i, want := range g.logits {
+		d := math.Abs(float64(got[first*g.width+i]) - float64(want))
+		sum += d
+		most = max(most, d)
+	}
+	mean := sum / float64(len(g.logits))
+	ts.Logf("%s: mean |Δlogit| %.5f, max %.4f over %d rows", args[0], mean, most, g.rows)
+	meanBound, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	maxBound, err := strconv.ParseFloat(args[3], 64)
+	ts.Check(err)
+	if !(mean <= meanBound && most <= maxBound) {
+		ts.Fatalf("%s: mean |Δlogit| %.5f (bound %g), max %.4f (bound %g)", args[0], mean, meanBound, most, maxBound)
+	}
+}
+
+// cmdSameLogits compares two .npy files of logits: samelogits A B BOUND.
+func cmdSameLogits(ts *testscript.TestScript, _ bool, args []string) {
+	a, err := npy.Read([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	b, err := npy.Read([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	bound, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	x, y := a.F32(), b.F32()
+	if !slices.Equal(a.Shape, b.Shape) || len(x) == 0 {
+		ts.Fatalf("shapes %v and %v", a.Shape, b.Shape)
+	}
+	var most float64
+	for i := range x {
+		most = max(most, math.Abs(float64(x[i])-float64(y[i])))
+	}
+	if !(most <= bound) {
+		ts.Fatalf("logits differ by %g, bound %g", most, bound)
+	}
+}
+
+// cmdSetBytes overwrites bytes of a file in place: setbytes FILE OFFSET HEX,
+// a negative offset counting from the end. It keeps the modification time.
+func cmdSetBytes(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	st, err := os.Stat(path)
+	ts.Check(err)
+	off, err := strconv.ParseInt(args[1], 0, 64)
+	ts.Check(err)
+	if off < 0 {
+		off += st.Size()
+	}
+	var data []byte
+	_, err = fmt.Sscanf(args[2], "%x", &data)
+	ts.Check(err)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		ts.Check(os.Chmod(path, 0o644))
+		f, err = os.OpenFile(path, os.O_WRONLY, 0)
+	}
+	ts.Check(err)
+	_, err = f.WriteAt(data, off)
+	ts.Check(err)
+	ts.Check(f.Close())
+	ts.Check(os.Chtimes(path, st.ModTime(), st.ModTime()))
+}
+
+// cmdIDs sets an environment variable to the prompt or greedy ids of a golden
+// case, comma-separated: ids VAR CASE prompt|greedy.
+func cmdIDs(ts *testscript.TestScript, _ bool, args []string) {
+	g := loadGolden(ts, args[1])
+	list := g.ids
+	if args[2] == "greedy" {
+		list = g.greedy
+	}
+	var s []string
+	for _, id := range list {
+		s = append(s, strconv.FormatInt(id, 10))
+	}
+	ts.Setenv(args[0], strings.Join(s, ","))
+}

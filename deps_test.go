@@ -1,0 +1,115 @@
+package llima_test // the root holds only this test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// depsRules is the architecture: each line names a package and the packages
+// of this module that its non-test files may import. It is a statement of
+// policy: keep only lines of packages that exist, and widen none to fix a build.
+const depsRules = `
+internal/addr:
+internal/diag:
+internal/cursor:
+internal/atomicio:
+internal/mmap:
+
+formats/tensor:
+formats/safetensors: formats/tensor internal/cursor internal/mmap
+formats/npy:         formats/tensor internal/cursor
+formats/onnx:        internal/cursor
+formats/onnx/eval:   formats/onnx formats/tensor
+formats/tokenizer:
+formats/chat:
+formats/checkpoint:  formats/tensor formats/safetensors
+formats/arch:        formats/tensor formats/onnx internal/addr
+
+quant:         formats/tensor
+quant/rewrite: formats/onnx quant
+
+hcl/config: internal/addr internal/diag
+hcl/lang:   internal/addr internal/diag hcl/config
+hcl/load:   internal/addr internal/diag hcl/config hcl/lang
+
+planner/fingerprint:
+planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint quant planner/fingerprint
+
+executor/store: internal/addr internal/atomicio formats/safetensors planner planner/fingerprint
+executor:       internal/addr internal/mmap planner planner/fingerprint executor/store
+executor/stage: internal/addr executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/tensor quant quant/rewrite
+
+modalix/isa:
+modalix/ir:      formats/onnx formats/tensor
+modalix/lower:   modalix/isa modalix/ir
+modalix/encode:  modalix/isa modalix/lower
+modalix/mpk:
+modalix/emu:     modalix/isa internal/cursor
+modalix/runtime: modalix/emu modalix/isa formats/npy formats/tokenizer formats/chat internal/addr internal/mmap
+modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
+
+cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor
+cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load planner executor executor/store executor/stage formats/checkpoint formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/runtime
+cmd/llima:         cmd/internal/cli
+`
+
+const modulePath = "github.com/llima-build/llima/"
+
+func TestDependencies(t *testing.T) {
+	allowed := map[string][]string{}
+	for line := range strings.Lines(depsRules) {
+		if pkg, deps, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			allowed[pkg] = strings.Fields(deps)
+		}
+	}
+	documented := map[string]bool{}
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "examples" || strings.HasPrefix(d.Name(), ".") && name != ".") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		pkg := path.Dir(filepath.ToSlash(name))
+		documented[pkg] = documented[pkg] || f.Doc != nil
+		rule, known := allowed[pkg]
+		if !known && pkg != "." {
+			t.Errorf("%s: package %s has no line in depsRules", name, pkg)
+		}
+		for _, spec := range f.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			dep, ours := strings.CutPrefix(imp, modulePath)
+			if ours && !slices.Contains(rule, dep) {
+				t.Errorf("%s: %s must not import %s", name, pkg, dep)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg, ok := range documented {
+		if !ok {
+			t.Errorf("%s: no package comment", pkg)
+		}
+	}
+	for pkg := range allowed {
+		if !documented[pkg] {
+			t.Errorf("depsRules names %s, which does not exist", pkg)
+		}
+	}
+}

@@ -167,7 +167,7 @@ func (s *search) best(w []float32, scale uint16, least float64) uint16 {
 	try(s.sums[top])
 	// Sums in another order differ in the last bits: the slack keeps an
 	// interval that could be better by less than that.
-	slack := total * 1e-13
+	slack := float64(total * 1e-13)
 	for i, t := range s.sums {
 		if i != top && t.gain() > total-least+slack {
 			try(t)

@@ -87,10 +87,16 @@ func TestGolden(t *testing.T) {
 		relative  float64 // of hidden states and logits
 		mean      float64 // of logits
 	}{
-		{"float", 0, 1.5e-6, 3e-6}, {"float", 1, 1.5e-6, 3e-6}, {"float", 2, 1.5e-6, 3e-6},
-		{"bf16", 0, 0.008, 0.015}, {"bf16", 1, 0.008, 0.015}, {"bf16", 2, 0.008, 0.015},
-		{"int8", 0, 0.025, 0.04}, {"int8", 1, 0.025, 0.04},
-		{"int4", 0, 0.2, 0.35}, {"int4", 1, 0.2, 0.35},
+		{"float", 0, 1.5e-6, 3e-6},
+		{"float", 1, 1.5e-6, 3e-6},
+		{"float", 2, 1.5e-6, 3e-6},
+		{"bf16", 0, 0.008, 0.015},
+		{"bf16", 1, 0.008, 0.015},
+		{"bf16", 2, 0.008, 0.015},
+		{"int8", 0, 0.025, 0.04},
+		{"int8", 1, 0.025, 0.04},
+		{"int4", 0, 0.2, 0.35},
+		{"int4", 1, 0.2, 0.35},
 	} {
 		prompt := prompts[c.prompt]
 		if prompt.name == "long" && !long {

@@ -21,11 +21,18 @@ const bardDir = "../../testdata/models/bard-3m"
 
 // model is a checkpoint with the files that its graphs refer to.
 type model struct {
-	cfg   *arch.Config
-	ckpt  *checkpoint.Checkpoint
-	files map[string][]byte
+	cfg     *arch.Config
+	tensors map[string]stored
+	files   map[string][]byte
 	// change edits every float graph, for experiments.
 	change func(m *onnx.Model)
+}
+
+// stored is a tensor within a file.
+type stored struct {
+	dtype tensor.DType
+	shape []int
+	at    onnx.External
 }
 
 func openBard(tb testing.TB) *model {
@@ -34,12 +41,15 @@ func openBard(tb testing.TB) *model {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = ckpt.Close() })
+	defer func() { _ = ckpt.Close() }()
 	cfg, err := arch.Parse(ckpt.Config())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m := &model{cfg: cfg, ckpt: ckpt, files: map[string][]byte{}}
+	m := &model{cfg: cfg, tensors: map[string]stored{}, files: map[string][]byte{}}
+	for _, t := range ckpt.Tensors() {
+		m.tensors[t.Name] = stored{t.DType, t.Shape, onnx.External{Location: t.File, Offset: t.Offset, Length: t.Length}}
+	}
 	for _, name := range ckpt.Files() {
 		b, err := os.ReadFile(filepath.Join(bardDir, name))
 		if err != nil {
@@ -51,11 +61,17 @@ func openBard(tb testing.TB) *model {
 }
 
 func (m *model) lookup(name string) (tensor.DType, []int, onnx.External, error) {
-	t, ok := m.ckpt.Tensor(name)
+	t, ok := m.tensors[name]
 	if !ok {
 		return 0, nil, onnx.External{}, fmt.Errorf("tensor %q is missing", name)
 	}
-	return t.DType, t.Shape, onnx.External{Location: t.File, Offset: t.Offset, Length: t.Length}, nil
+	return t.dtype, t.shape, t.at, nil
+}
+
+// bytes returns a tensor's data.
+func (m *model) bytes(name string) []byte {
+	x := m.tensors[name].at
+	return m.files[x.Location][x.Offset : x.Offset+x.Length]
 }
 
 func (m *model) data(location string) ([]byte, error) {
@@ -98,16 +114,14 @@ func (m *model) quantise(tb testing.TB, u rewrite.WeightUse) {
 	if _, done := m.files[u.Location]; done {
 		return
 	}
-	t, ok := m.ckpt.Tensor(u.Tensor)
-	if !ok {
-		tb.Fatalf("tensor %q is missing", u.Tensor)
-	}
-	b, err := m.ckpt.Bytes(t)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if u.Format.Bits != 16 {
-		codes, scales, err := quant.Quantize(b, t.DType, u.N, u.K, u.Format)
+	dt, b := m.tensors[u.Tensor].dtype, m.bytes(u.Tensor)
+	if u.Format.Bits == 16 {
+		var err error
+		if b, _, err = quant.BF16(b, dt, u.N, u.K); err != nil {
+			tb.Fatal(err)
+		}
+	} else {
+		codes, scales, err := quant.Quantize(b, dt, u.N, u.K, u.Format)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -138,12 +152,12 @@ func readGolden(tb testing.TB, name string, layers int) golden {
 	for _, e := range f.Tensors() {
 		b := f.Bytes(e)
 		var layer int
-		switch {
-		case e.Name == "input_ids":
+		switch e.Name {
+		case "input_ids":
 			for i := 0; i < len(b); i += 8 {
 				g.ids = append(g.ids, int(b[i])|int(b[i+1])<<8)
 			}
-		case e.Name == "logits" || e.Name == "logits_last64":
+		case "logits", "logits_last64":
 			g.rows, g.logits = e.Shape[0], floats(tb, b, e.DType)
 		default:
 			if n, _ := fmt.Sscanf(e.Name, "hidden.%d", &layer); n == 1 {
@@ -166,15 +180,12 @@ func floats(tb testing.TB, b []byte, dt tensor.DType) []float32 {
 // embed returns the embeddings of ids.
 func (m *model) embed(tb testing.TB, ids []int) []float32 {
 	tb.Helper()
-	t, _ := m.ckpt.Tensor(m.cfg.EmbeddingName())
-	b, err := m.ckpt.Bytes(t)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	row := m.cfg.HiddenSize * t.DType.Bytes()
+	name := m.cfg.EmbeddingName()
+	dt, b := m.tensors[name].dtype, m.bytes(name)
+	row := m.cfg.HiddenSize * dt.Bytes()
 	var out []float32
 	for _, id := range ids {
-		out = append(out, floats(tb, b[id*row:(id+1)*row], t.DType)...)
+		out = append(out, floats(tb, b[id*row:(id+1)*row], dt)...)
 	}
 	return out
 }

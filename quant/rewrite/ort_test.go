@@ -44,55 +44,57 @@ func TestONNXRuntime(t *testing.T) {
 		{"int8", "0.004", "0.002"},
 		{"int4", "0.004", "0.002"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run("bard/"+c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			writeParts(t, dir, precision[c.name])
-			script, err := filepath.Abs("../../testdata/onnx/check_parts.py")
-			if err != nil {
-				t.Fatal(err)
+			checkParts(t, python, dir, c.relative, c.flip)
+		})
+	}
+	for name, o := range oddOptions() {
+		t.Run("odd/"+name, func(t *testing.T) {
+			dir := t.TempDir()
+			writeOddParts(t, dir, o)
+			relative, flip := "0.008", "0.008"
+			if o == nil {
+				relative, flip = "1e-5", "0"
 			}
-			args := []string{script, dir, "--relative", c.relative, "--mean", "1e-6", "--flip", c.flip}
-			if testing.Verbose() {
-				args = append(args, "--verbose")
-			}
-			out, err := exec.CommandContext(t.Context(), python, args...).CombinedOutput()
-			t.Logf("%s", strings.TrimSpace(string(out)))
-			if err != nil {
-				t.Errorf("check_parts.py: %v", err)
-			}
+			checkParts(t, python, dir, relative, flip)
 		})
 	}
 }
 
-// writeParts writes every graph of the model with inputs and outputs from a
-// run over four groups of tokens and two single ones.
+func checkParts(t *testing.T, python, dir, relative, flip string) {
+	t.Helper()
+	script, err := filepath.Abs("../../testdata/onnx/check_parts.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{script, dir, "--relative", relative, "--mean", "1e-6", "--flip", flip}
+	if testing.Verbose() {
+		args = append(args, "--verbose")
+	}
+	out, err := exec.CommandContext(t.Context(), python, args...).CombinedOutput()
+	t.Logf("%s", strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Errorf("check_parts.py: %v", err)
+	}
+}
+
+// writeParts writes every graph of bard-3m with inputs and outputs from a run
+// over four groups of tokens and two single ones; the last part in both forms.
 func writeParts(t *testing.T, dir string, o *rewrite.Options) {
 	t.Helper()
 	m := openBard(t)
 	g := readGolden(t, "medium", m.cfg.NumHiddenLayers)
 	ids := slices.Concat(g.ids, g.ids)
 	embedded := m.embed(t, ids)
-	written := map[string]bool{}
-	record := func(prefix string) func(string, *onnx.Model, map[string]eval.Value, map[string]eval.Value) {
-		return func(name string, model *onnx.Model, in, out map[string]eval.Value) {
-			name = prefix + name
-			if written[name] {
-				return
-			}
-			written[name] = true
-			write(t, filepath.Join(dir, name+".onnx"), model.Encode())
-			for side, values := range map[string]map[string]eval.Value{"in": in, "out": out} {
-				for v, value := range values {
-					write(t, filepath.Join(dir, name+"."+side+"."+v+".npy"), encode(t, value))
-				}
-			}
-		}
-	}
+	w := newWriter(t, dir)
 	h, group := m.cfg.HiddenSize, 16
 	for _, logits := range []bool{true, false} {
 		r := newRunner(t, m, arch.Params{ContextTokens: len(ids), GroupTokens: group, MaskTokens: 32, ReturnLogits: logits}, o)
-		if r.record = record(""); !logits {
-			r.record = record("top_")
+		r.record = w.part
+		if !logits {
+			w.prefix = "top_"
 		}
 		for at := 0; at < len(ids); at += group {
 			n := group
@@ -105,12 +107,46 @@ func writeParts(t *testing.T, dir string, o *rewrite.Options) {
 			r.forward(t, addr.Decode, at, embedded[at*h:(at+1)*h])
 		}
 	}
-	want := 2 * (2*2*m.cfg.NumHiddenLayers + 4 + 2)
-	if len(written) != want {
-		t.Fatalf("%d graphs were run, want %d", len(written), want)
+	w.finish(m, 2*(2*2*m.cfg.NumHiddenLayers+4+2))
+}
+
+// writer writes graphs with the values of their inputs and outputs, each
+// graph once.
+type writer struct {
+	t       *testing.T
+	dir     string
+	prefix  string
+	written map[string]bool
+}
+
+func newWriter(t *testing.T, dir string) *writer {
+	t.Helper()
+	return &writer{t: t, dir: dir, written: map[string]bool{}}
+}
+
+func (w *writer) part(name string, model *onnx.Model, in, out map[string]eval.Value) {
+	w.t.Helper()
+	name = w.prefix + name
+	if w.written[name] {
+		return
+	}
+	w.written[name] = true
+	write(w.t, filepath.Join(w.dir, name+".onnx"), model.Encode())
+	for side, values := range map[string]map[string]eval.Value{"in": in, "out": out} {
+		for v, value := range values {
+			write(w.t, filepath.Join(w.dir, name+"."+side+"."+v+".npy"), encode(w.t, value))
+		}
+	}
+}
+
+// finish writes the external files and checks that nothing was left out.
+func (w *writer) finish(m *model, graphs int) {
+	w.t.Helper()
+	if len(w.written) != graphs {
+		w.t.Fatalf("%d graphs were run, want %d", len(w.written), graphs)
 	}
 	for location, b := range m.files {
-		write(t, filepath.Join(dir, filepath.FromSlash(location)), b)
+		write(w.t, filepath.Join(w.dir, filepath.FromSlash(location)), b)
 	}
 }
 

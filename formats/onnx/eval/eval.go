@@ -203,14 +203,15 @@ func (a attrs) integer(name string, def int64) int64 {
 	return def
 }
 
-// axis returns an attribute as an index of one of rank dimensions.
-func (a attrs) axis(name string, def int64, rank int) (int, error) {
-	x := a.integer(name, def)
+// axis returns the attribute of that name as an index of one of rank
+// dimensions.
+func (a attrs) axis(def int64, rank int) (int, error) {
+	x := a.integer("axis", def)
 	if x < 0 {
 		x += int64(rank)
 	}
 	if x < 0 || x >= int64(rank) {
-		return 0, fmt.Errorf("%s = %d of %d dimensions", name, a.integer(name, def), rank)
+		return 0, fmt.Errorf("axis = %d of %d dimensions", a.integer("axis", def), rank)
 	}
 	return int(x), nil
 }

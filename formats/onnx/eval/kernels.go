@@ -161,11 +161,11 @@ func indices(have, dims []int64, n int) []int {
 	out := make([]int, n)
 	strides := make([]int, len(dims))
 	step, skip := 1, len(dims)-len(have)
-	for i := len(have) - 1; i >= 0; i-- {
-		if have[i] != 1 {
+	for i, d := range slices.Backward(have) {
+		if d != 1 {
 			strides[skip+i] = step
 		}
-		step *= int(have[i])
+		step *= int(d)
 	}
 	walk(dims, strides, out)
 	return out
@@ -249,7 +249,7 @@ func pick(x *Value, dims []int64, at []int) []*Value {
 // gather takes indices along an axis.
 func gather(a attrs, args []*Value) ([]*Value, error) {
 	x, index := args[0], args[1]
-	axis, err := a.axis("axis", 0, len(x.Dims))
+	axis, err := a.axis(0, len(x.Dims))
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func gather(a attrs, args []*Value) ([]*Value, error) {
 // falling, then index rising, NaN last.
 func topK(a attrs, args []*Value) ([]*Value, error) {
 	x, count := args[0], args[1]
-	axis, err := a.axis("axis", -1, len(x.Dims))
+	axis, err := a.axis(-1, len(x.Dims))
 	if err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func dequantize(a attrs, args []*Value) ([]*Value, error) {
 	if scales.DType != onnx.Float || codes.codes == nil {
 		return nil, fmt.Errorf("codes are %v and scales %v, want an initializer of INT8 or INT4 and FLOAT", codes.DType, scales.DType)
 	}
-	axis, err := a.axis("axis", 1, len(codes.Dims))
+	axis, err := a.axis(1, len(codes.Dims))
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,7 @@ func multiplyRows(c, a, b []float32, k, n, lo, hi int) {
 // rmsNorm is x / sqrt(mean(x²) + epsilon) · gamma, over the last dimension.
 func rmsNorm(a attrs, args []*Value) ([]*Value, error) {
 	x, gamma := args[0], args[1]
-	axis, err := a.axis("axis", -1, len(x.Dims))
+	axis, err := a.axis(-1, len(x.Dims))
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func rmsNorm(a attrs, args []*Value) ([]*Value, error) {
 // softmax is over the last dimension; -Inf weighs nothing.
 func softmax(a attrs, args []*Value) ([]*Value, error) {
 	x := args[0]
-	axis, err := a.axis("axis", -1, len(x.Dims))
+	axis, err := a.axis(-1, len(x.Dims))
 	if err != nil {
 		return nil, err
 	}

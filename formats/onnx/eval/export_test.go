@@ -1,0 +1,17 @@
+package eval
+
+// For tests of the functions under the kernels.
+var (
+	Exp     = exp
+	Sigmoid = sigmoid
+	Fold    = fold
+)
+
+// Operators lists the operators that there are kernels for.
+func Operators() []string {
+	var all []string
+	for name := range kernels {
+		all = append(all, name)
+	}
+	return all
+}

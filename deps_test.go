@@ -52,7 +52,7 @@ modalix/lower:   modalix/isa modalix/ir
 modalix/encode:  modalix/isa modalix/lower
 modalix/mpk:
 modalix/emu:     modalix/isa internal/cursor
-modalix/runtime: modalix/emu modalix/isa formats/npy formats/tokenizer formats/chat internal/addr internal/mmap
+modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/tokenizer formats/chat internal/addr internal/mmap
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor

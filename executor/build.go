@@ -257,7 +257,8 @@ func (b *build) target(ctx context.Context, t *planner.Target) error {
 	}
 	if d.State == planner.Run && t.Addr.Stage != addr.Package {
 		// Another layer may be making the same thing: wait, then look again.
-		defer b.single(d.Key)()
+		unlock := b.single(d.Key)
+		defer unlock()
 		if out, ok := b.store.Outputs(d.Key); ok {
 			d.State, d.Outputs = planner.Restore, out
 		}

@@ -50,7 +50,7 @@ func (h *host) bytes(name string) []byte {
 		h.t.Fatalf("symbol %s is missing", name)
 	}
 	var seg []byte
-	switch s.Segment { //nolint:exhaustive // what tests bind
+	switch s.Segment {
 	case isa.In:
 		seg = h.buf.In
 	case isa.Out:

@@ -47,12 +47,16 @@ func (g *Graph) Close() error {
 	return errors.Join(errs...)
 }
 
-// New opens the checkpoints of models and builds their graph.
-func New(models []*config.Model) (*Graph, diag.List) {
+// New opens the checkpoints of models and builds their graph. check, which
+// may be nil, is asked about each model once its parts are known.
+func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.List) {
 	g := &Graph{}
 	var diags diag.List
 	for _, c := range models {
 		m, ds := Inspect(c)
+		if m != nil && check != nil {
+			ds = append(ds, check(m)...)
+		}
 		diags = append(diags, ds...)
 		if ds.HasErrors() {
 			continue

@@ -129,7 +129,11 @@ func traceAll(t *testing.T, out string) map[string]launch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	text, err := os.ReadFile("../../testdata/models/bard-3m/golden/golden.json")
 	if err != nil {
 		t.Fatal(err)

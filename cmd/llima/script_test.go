@@ -115,7 +115,7 @@ type goldenCase struct {
 func loadGolden(ts *testscript.TestScript, name string) goldenCase {
 	f, err := safetensors.Open(filepath.Join(ts.Getenv("BARD"), "golden", name+".safetensors"))
 	ts.Check(err)
-	defer f.Close()
+	defer func() { ts.Check(f.Close()) }()
 	var g goldenCase
 	for _, e := range f.Tensors() {
 		b := f.Bytes(e)

@@ -179,12 +179,12 @@ func hashSource(src planner.Source) (map[string]fingerprint.Digest, error) {
 
 // hashShard returns the digest of every tensor of a safetensors file, and of
 // the file as its header and those digests.
-func hashShard(path string) (map[string]fingerprint.Digest, error) {
+func hashShard(path string) (out map[string]fingerprint.Digest, err error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	entries := f.Tensors()
 	digests := make([]fingerprint.Digest, len(entries))
 	var wg sync.WaitGroup
@@ -201,7 +201,7 @@ func hashShard(path string) (map[string]fingerprint.Digest, error) {
 	}
 	close(next)
 	wg.Wait()
-	out := map[string]fingerprint.Digest{}
+	out = map[string]fingerprint.Digest{}
 	h := sha256.New()
 	for i, e := range entries {
 		out[fmt.Sprintf("%d+%d", e.Offset, e.Length)] = digests[i]
@@ -216,15 +216,15 @@ func hashShard(path string) (map[string]fingerprint.Digest, error) {
 }
 
 // hashFile returns the digest and size of a whole file.
-func hashFile(path string) (fingerprint.Digest, int64, error) {
+func hashFile(path string) (d fingerprint.Digest, size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	h := sha256.New()
-	n, err := io.Copy(h, f)
-	return fingerprint.FromHash(h.Sum(nil)), n, err
+	size, err = io.Copy(h, f)
+	return fingerprint.FromHash(h.Sum(nil)), size, err
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

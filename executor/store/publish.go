@@ -135,12 +135,12 @@ func (s *Store) fill(tmp string, e Entry) (fingerprint.Digest, error) {
 
 // copyPiece copies a file, or a piece of it, and returns the digest of what
 // it copied.
-func copyPiece(dst, src string, offset, length int64) (fingerprint.Digest, error) {
+func copyPiece(dst, src string, offset, length int64) (d fingerprint.Digest, err error) {
 	in, err := os.Open(src)
 	if err != nil {
 		return "", err
 	}
-	defer in.Close()
+	defer func() { err = errors.Join(err, in.Close()) }()
 	var r io.Reader = in
 	if length > 0 {
 		r = io.NewSectionReader(in, offset, length)

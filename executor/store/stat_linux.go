@@ -12,7 +12,7 @@ func statID(st os.FileInfo) string {
 	if !ok {
 		return statText(uint64(st.Size()), uint64(st.ModTime().UnixNano()))
 	}
-	return statText(s.Dev, s.Ino, uint64(st.Size()), uint64(st.ModTime().UnixNano()), uint64(s.Ctim.Nano())) //nolint:unconvert // types differ between architectures
+	return statText(s.Dev, s.Ino, uint64(st.Size()), uint64(st.ModTime().UnixNano()), uint64(s.Ctim.Nano()))
 }
 
 // changeTime is when the file was last changed, or its metadata.

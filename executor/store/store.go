@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -274,22 +273,13 @@ type journal struct {
 	damaged string // why lines of it could not be read
 }
 
-// maxLine bounds a record's line.
-const maxLine = 64 << 20
-
 func openJournal(path string) *journal {
 	j := &journal{path: path, records: map[string]planner.Record{}}
-	f, err := os.Open(path)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			j.damaged = err.Error()
 		}
-		return j
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxLine)) //nolint:forbidigo // bounded
-	if err != nil {
-		j.damaged = err.Error()
 		return j
 	}
 	for line := range bytes.Lines(b) {

@@ -45,7 +45,7 @@ func FuzzLoad(f *testing.F) {
 				_ = lang.CheckRules(m, props, parts(2))
 			}
 		}
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > hang {
 			t.Errorf("Source took %v", d)
 		}
 	})
@@ -77,12 +77,16 @@ func TestHostileText(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			_, diags := load.Source("llima.hcl", []byte(text), load.Options{})
-			if d := time.Since(start); d > 5*time.Second {
+			if d := time.Since(start); d > hang {
 				t.Errorf("Source took %v: %.200v", d, diags.Error())
 			}
 		})
 	}
 }
+
+// hang is what no text may take, on the slowest machine that runs the tests:
+// what these texts would take without bounds is minutes to forever.
+const hang = time.Minute
 
 func chain(n int) string {
 	var b strings.Builder

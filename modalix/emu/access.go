@@ -108,7 +108,7 @@ func (f *footprint) tile(tile uint32, write bool) {
 // an MM reads, size the bytes of the segment that a transfer by index uses.
 func (f *footprint) of(in *isa.Inst, inputs, size int64) {
 	f.list = f.list[:0]
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // the rest are vector instructions
 	case isa.LD, isa.LDG, isa.LDP, isa.ST, isa.STS, isa.PUT:
 		f.transfer(in, size)
 	case isa.LDW:
@@ -142,7 +142,7 @@ func headBytes(in *isa.Inst) int64 {
 func (f *footprint) transfer(in *isa.Inst, size int64) {
 	rows, length := int64(in.Rows), int64(in.Len)
 	load := in.Op == isa.LD || in.Op == isa.LDG || in.Op == isa.LDP
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // called for transfers
 	case isa.LDP:
 		rows, length = int64(in.N), int64(in.SStr)
 		last := (int64(in.First) + int64(in.N) - 1) / max(1, int64(in.WP))
@@ -168,23 +168,23 @@ func (f *footprint) transfer(in *isa.Inst, size int64) {
 }
 
 // tileSizes returns the bytes of one panel's codes, of its scales and of its
-// offsets, and its number of groups.
-func tileSizes(in *isa.Inst) (codes, scales, offsets, groups int64) {
+// offsets.
+func tileSizes(in *isa.Inst) (codes, scales, offsets int64) {
 	k := int64(in.KB) * 32
 	codes = k * isa.PanelRows * int64(in.Fmt.Code().Bits()) / 8
 	if in.Fmt.Code() == isa.CodeBF16 {
-		return codes, 0, 0, 0
+		return codes, 0, 0
 	}
-	groups = 1
+	groups := int64(1)
 	if in.GLog != isa.GroupChannel {
 		groups = k >> in.GLog
 	}
 	entry := groups * isa.PanelRows
-	return codes, entry * int64(in.Fmt.Scale().Size()), entry * int64(in.Fmt.Offset().Size()), groups
+	return codes, entry * int64(in.Fmt.Scale().Size()), entry * int64(in.Fmt.Offset().Size())
 }
 
 func (f *footprint) tileLoad(in *isa.Inst) {
-	codes, scales, offsets, _ := tileSizes(in)
+	codes, scales, offsets := tileSizes(in)
 	np, group := int64(in.NP), int64(in.GPitch)*isa.PanelRows
 	f.dram(in.Seg, int64(in.Codes), np, int64(in.CPitch), codes, false)
 	if scales > 0 {
@@ -207,7 +207,7 @@ func strideY(in *isa.Inst, row int64) int64 {
 func (f *footprint) vector(in *isa.Inst) {
 	m, n := int64(in.M), int64(in.N)
 	xRows, xCols, dCols := m, n, n
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // the rest have X and D of [M,N]
 	case isa.GLU:
 		xCols = 2 * n
 	case isa.ROPE:
@@ -235,7 +235,7 @@ func (f *footprint) vector(in *isa.Inst) {
 func (f *footprint) operandY(in *isa.Inst, m, n int64) {
 	size := int64(in.TY.Size())
 	full := func(rows, cols int64) { f.s("Y", in.Y, rows, strideY(in, cols*size), cols*size, false) }
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // the rest have no Y
 	case isa.SOFTMAX, isa.MASK:
 		aux := max(1, int64(in.Aux))
 		f.s("Y", in.Y, 1, 0, (m+aux-1)/aux*8, false)

@@ -77,7 +77,7 @@ func (c *checker) inst(in *isa.Inst) error {
 	}
 	inputs := int64(0)
 	var err error
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // the rest are vector instructions
 	case isa.LD, isa.LDG, isa.LDP, isa.ST, isa.STS, isa.PUT:
 		err = c.transfer(in)
 	case isa.LDW:
@@ -145,7 +145,7 @@ func (c *checker) left(in *isa.Inst) error {
 
 // segment checks the direction of DRAM accesses.
 func (c *checker) segment(in *isa.Inst) error {
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // the rest do not touch DRAM
 	case isa.LD, isa.LDG, isa.LDP:
 		if !in.Seg.Readable() {
 			return trap(in, "%v is write-only", in.Seg)
@@ -238,7 +238,7 @@ func (c *checker) tileLoad(in *isa.Inst) error {
 	if err := positive(in, count{"np", in.NP}, count{"kb", in.KB}); err != nil {
 		return err
 	}
-	codes, scales, offsets, _ := tileSizes(in)
+	codes, scales, offsets := tileSizes(in)
 	if need := int64(in.NP) * (codes + scales + offsets); need > c.program.tile {
 		return trap(in, "tile needs %d bytes, has %d", need, c.program.tile)
 	}
@@ -322,7 +322,7 @@ func checkVector(in *isa.Inst) error {
 
 func checkAux(in *isa.Inst) error {
 	aux := count{"aux", in.Aux}
-	switch in.Op {
+	switch in.Op { //nolint:exhaustive // the rest have no count beyond M and N
 	case isa.GLU:
 		if in.N%16 != 0 {
 			return trap(in, "n = %d is not a multiple of 16", in.N)

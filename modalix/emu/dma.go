@@ -151,7 +151,7 @@ type tile struct {
 
 func (m *Machine) loadTile(in *isa.Inst) tile {
 	seg := m.segments[in.Seg]
-	codes, scales, offsets, _ := tileSizes(in)
+	codes, scales, offsets := tileSizes(in)
 	t := tile{
 		inputs: int(in.KB) * 32, group: 32, format: in.Fmt, cPitch: int(in.CPitch),
 		scaleEntry: isa.PanelRows * int(in.Fmt.Scale().Size()), offsetsEntry: isa.PanelRows * int(in.Fmt.Offset().Size()),

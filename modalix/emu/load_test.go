@@ -1,3 +1,4 @@
+//nolint:dupword // assembly repeats operands
 package emu_test
 
 import (

@@ -278,11 +278,13 @@ func TestMatrix(t *testing.T) {
 func checkMatrix(t *testing.T, w *weights, a, c0, want []float32, out []byte, out16 bool) {
 	t.Helper()
 	for i, v := range want {
-		got, wantBits := uint32(0), math.Float32bits(v)
+		wantBits, at := math.Float32bits(v), 4*i
 		if out16 {
-			got, wantBits = uint32(le.Uint16(out[2*i:])), uint32(roundBF16(v))
-		} else {
-			got = le.Uint32(out[4*i:])
+			wantBits, at = uint32(roundBF16(v)), 2*i
+		}
+		got := uint32(le.Uint16(out[at:]))
+		if !out16 {
+			got = le.Uint32(out[at:])
 		}
 		if got != wantBits {
 			t.Fatalf("C[%d] = %#x, want %#x", i, got, wantBits)

@@ -36,11 +36,11 @@ type testSection struct {
 	nameX uint32
 }
 
-func (o *object) bytes(t testing.TB) []byte {
-	t.Helper()
+func (o *object) bytes(tb testing.TB) []byte {
+	tb.Helper()
 	code := o.raw
 	for _, src := range o.code {
-		code = append(code, assemble(t, src))
+		code = append(code, assemble(tb, src))
 	}
 	sections := []testSection{{}}
 	add := func(name string, kind uint32, data []byte) uint32 {
@@ -75,22 +75,22 @@ func (o *object) bytes(t testing.TB) []byte {
 	return layOut(sections)
 }
 
-func assemble(t testing.TB, src string) []byte {
-	t.Helper()
+func assemble(tb testing.TB, src string) []byte {
+	tb.Helper()
 	insts, err := isa.Assemble(src)
 	if err != nil {
-		t.Fatalf("%v in\n%s", err, src)
+		tb.Fatalf("%v in\n%s", err, src)
 	}
-	return encodeAll(t, insts)
+	return encodeAll(tb, insts)
 }
 
-func encodeAll(t testing.TB, insts []isa.Inst) []byte {
-	t.Helper()
+func encodeAll(tb testing.TB, insts []isa.Inst) []byte {
+	tb.Helper()
 	var b []byte
 	for _, i := range insts {
 		w, err := i.Encode()
 		if err != nil {
-			t.Fatalf("%v: %v", i, err)
+			tb.Fatalf("%v: %v", i, err)
 		}
 		b = append(b, w[:]...)
 	}
@@ -123,7 +123,7 @@ func (o *object) segments(index map[isa.Segment]uint32) []byte {
 }
 
 func (o *object) symbolTable(index map[isa.Segment]uint32) (table, names []byte) {
-	table, names = make([]byte, 24), []byte{0}
+	table, names = append(table, make([]byte, 24)...), []byte{0}
 	for _, s := range o.symbols {
 		table = le.AppendUint32(table, uint32(len(names)))
 		table = append(table, 0x11, 0)
@@ -148,7 +148,7 @@ func layOut(sections []testSection) []byte {
 		names = append(append(names, sections[i+1].name...), 0)
 	}
 	sections[len(sections)-1].data = names
-	b := make([]byte, 64)
+	b := append([]byte{}, make([]byte, 64)...)
 	for i := range sections[1:] {
 		s := &sections[i+1]
 		align := 16
@@ -181,24 +181,24 @@ func layOut(sections []testSection) []byte {
 }
 
 // load loads an object that must be legal.
-func (o *object) load(t testing.TB) *emu.Program {
-	t.Helper()
-	p, err := emu.Load(o.bytes(t))
+func (o *object) load(tb testing.TB) *emu.Program {
+	tb.Helper()
+	p, err := emu.Load(o.bytes(tb))
 	if err != nil {
-		t.Fatalf("Load = %v\n%s", err, strings.Join(o.code, "\n--\n"))
+		tb.Fatalf("Load = %v\n%s", err, strings.Join(o.code, "\n--\n"))
 	}
 	return p
 }
 
 // run executes instructions that move IN to S at 0, work, and store S at
 // outAt to OUT, chained by enough tokens.
-func run(t testing.TB, in []byte, work []isa.Inst, outAt, outSize int) ([]byte, error) {
-	t.Helper()
-	return runWith(t, &object{}, emu.Buffers{In: in}, work, outAt, outSize)
+func run(tb testing.TB, in []byte, work []isa.Inst, outAt, outSize int) ([]byte, error) {
+	tb.Helper()
+	return runWith(tb, &object{}, emu.Buffers{In: in}, work, outAt, outSize)
 }
 
-func runWith(t testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, outSize int) ([]byte, error) {
-	t.Helper()
+func runWith(tb testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, outSize int) ([]byte, error) {
+	tb.Helper()
 	b.In = pad(b.In)
 	outSize = (outSize + 31) &^ 31
 	b.Out = bytes.Repeat([]byte{0xa5}, outSize)
@@ -213,7 +213,7 @@ func runWith(t testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, out
 		insts = append(insts, isa.Inst{Op: isa.ST, S: uint32(outAt + at), Off: uint32(at), Rows: 1, Len: n, SStr: n, DStr: n, Seg: isa.Out})
 	}
 	insts = chain(append(insts, isa.Inst{Op: isa.END}))
-	o.raw = [][]byte{encodeAll(t, insts)}
+	o.raw = [][]byte{encodeAll(tb, insts)}
 	o.host = map[isa.Segment]int64{isa.Out: int64(outSize)}
 	if len(b.In) > 0 {
 		o.host[isa.In] = int64(len(b.In))
@@ -224,9 +224,9 @@ func runWith(t testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, out
 	if len(b.Tmp) > 0 {
 		o.host[isa.Tmp] = int64(len(b.Tmp))
 	}
-	p := o.load(t)
+	p := o.load(tb)
 	if err := p.Verify(); err != nil {
-		t.Fatalf("Verify = %v", err)
+		tb.Fatalf("Verify = %v", err)
 	}
 	m := emu.NewMachine()
 	if err := m.Run(p, b); err != nil {

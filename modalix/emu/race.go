@@ -1,6 +1,10 @@
 package emu
 
-import "github.com/llima-build/llima/modalix/isa"
+import (
+	"slices"
+
+	"github.com/llima-build/llima/modalix/isa"
+)
 
 // numUnits is the number of queues of all quads: the components of a clock.
 const numUnits = isa.MaxQuads * isa.NumQueues
@@ -31,7 +35,9 @@ type racer struct {
 	// tokens[unit][to] holds the clocks of pushes not yet popped.
 	tokens [numUnits][isa.NumQueues][]clock
 	spaces [numSpaces][]seen
-	next   []int // of each quad
+	limits [numSpaces]int // length from which to look for accesses to forget
+	left   [numUnits]int  // instructions of each queue that are still to come
+	next   []int          // of each quad
 	foot   footprint
 	tiles  [isa.MaxQuads][isa.NumTiles]int64 // K
 }
@@ -40,6 +46,12 @@ type racer struct {
 // write, are ordered. The tokens have been checked.
 func checkRaces(p *Program) error {
 	r := &racer{program: p, next: make([]int, len(p.code))}
+	for q := range p.code {
+		for i := range p.code[q].insts {
+			r.left[q*isa.NumQueues+p.code[q].insts[i].Op.Index()]++
+		}
+		r.left[q*isa.NumQueues+isa.END.Index()]-- // touches nothing
+	}
 	bars := make([]clock, len(p.code))
 	for {
 		var all clock
@@ -87,7 +99,7 @@ func (r *racer) untilBar(q int, start *clock) (end bool, err error) {
 		}
 		for _, a := range r.foot.list {
 			if tracked(&a) {
-				r.spaces[a.space] = append(r.spaces[a.space], seen{a, uint8(unit), now[unit], uint8(q), int32(i)})
+				r.remember(seen{a, uint8(unit), now[unit], uint8(q), int32(i)})
 			}
 		}
 		r.complete(q, in, &now)
@@ -114,11 +126,34 @@ func (r *racer) start(q int, in *isa.Inst) clock {
 func (r *racer) complete(q int, in *isa.Inst, now *clock) {
 	unit := q*isa.NumQueues + in.Op.Index()
 	r.units[unit] = *now
+	r.left[unit]--
 	for to := range isa.NumQueues {
 		if in.Push>>to&1 != 0 {
 			r.tokens[unit][to] = append(r.tokens[unit][to], *now)
 		}
 	}
+}
+
+// remember adds an access. Now and then it forgets those that happen before
+// all that is still to come, so that a long program takes linear time.
+func (r *racer) remember(e seen) {
+	const least = 64
+	list := append(r.spaces[e.space], e)
+	if len(list) > max(least, r.limits[e.space]) {
+		list = slices.DeleteFunc(list, r.past)
+		r.limits[e.space] = 2 * len(list)
+	}
+	r.spaces[e.space] = list
+}
+
+// past reports whether an access happens before every instruction to come.
+func (r *racer) past(e seen) bool {
+	for unit, left := range r.left {
+		if left > 0 && r.units[unit][e.unit] < e.tick {
+			return false
+		}
+	}
+	return true
 }
 
 // tracked reports whether an access can race: a segment that no program

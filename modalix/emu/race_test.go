@@ -1,3 +1,4 @@
+//nolint:dupword // assembly repeats operands
 package emu_test
 
 import (
@@ -88,5 +89,31 @@ end
 	code[1] = strings.Replace(code[1], " pop=ld,st\nnorm", " pop=ld\nnorm", 1)
 	if _, err = emu.Load(o.bytes(t)); err == nil {
 		t.Error("Load without a token = nil")
+	}
+}
+
+// BenchmarkLoad loads a program of 8192 instructions that stream tiles.
+func BenchmarkLoad(b *testing.B) {
+	const step = `ldw w0 weights+0 np=4 k=256 push=mx
+mm s:A000 s:0 w0 np=4 pop=ld push=vx,ld
+add s:A000 s:A000 n=64 imm=1 pop=mx push=st
+st s:A000 out+B len=256 pop=vx push=ld
+ldw w1 weights+0 np=4 k=256 push=mx pop=mx,st
+mm s:C000 s:0 w1 np=4 pop=ld push=vx
+add s:C000 s:C000 n=64 imm=1 pop=mx push=st
+st s:C000 out+D len=256 pop=vx
+`
+	var code strings.Builder
+	for i := range 1024 {
+		code.WriteString(replaceAll(step, "A000", hex(0x10000+i*512), "C000", hex(0x10100+i*512), "B", hex(i*512), "D", hex(i*512+256)))
+	}
+	code.WriteString("end")
+	o := &object{code: []string{code.String()}, host: map[isa.Segment]int64{isa.Out: 1 << 19}, weights: make([]byte, 32768)}
+	elf := o.bytes(b)
+	b.SetBytes(int64(len(elf)))
+	for b.Loop() {
+		if _, err := emu.Load(elf); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -25,13 +25,16 @@ func randomField(r *rand.Rand, op isa.Op, f *isa.Field) uint32 {
 		if op == isa.STK {
 			return uint32(isa.KV)
 		}
+		if op == isa.LDW {
+			return pick(r, uint32(isa.Weights), uint32(isa.KV))
+		}
 		return uint32(r.IntN(isa.NumSegments + 1))
 	case "Off":
 		return pick(r, line, 32-min(line, 32), 1024)
 	case "Codes", "Scales", "Offs":
 		return uint32(r.IntN(512))
 	case "Fmt":
-		return uint32(r.IntN(64))
+		return pick(r, 0, 5, 6, 7, 0x16, 0x3f, 1, 0x40)
 	case "GLog":
 		return pick(r, 0, 4, 5, 15)
 	case "HPitch", "CPitch", "PPitch":
@@ -73,7 +76,7 @@ func TestRandomPrograms(t *testing.T) {
 			continue
 		}
 		ran := 0
-		for try := 0; ran < 20 && try < 20000; try++ {
+		for try := 0; ran < 20 && try < 100000; try++ {
 			var insts []isa.Inst
 			if spec.Op == isa.MM {
 				i, err := isa.Decode(randomInst(r, ldw))
@@ -92,7 +95,11 @@ func TestRandomPrograms(t *testing.T) {
 				o.raw = append(o.raw, assemble(t, "end"))
 			}
 			p, err := emu.Load(o.bytes(t))
-			if err == nil && m.Run(p, b) == nil {
+			if err != nil {
+				continue
+			}
+			m.Fill(0) // indices that are legal
+			if m.Run(p, b) == nil {
 				ran++
 			}
 		}

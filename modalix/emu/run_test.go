@@ -1,3 +1,4 @@
+//nolint:dupword // assembly repeats operands
 package emu_test
 
 import (
@@ -21,7 +22,7 @@ func TestCopyThroughS(t *testing.T) {
 		{Op: isa.LD, S: 0x80, Off: 96, Rows: 1, Len: 32, SStr: 32, DStr: 32, Seg: isa.In},
 		{Op: isa.LDG, S: 0x200, Off: 0, Rows: 3, Len: 32, SStr: 32, DStr: 32, Seg: isa.Tmp, Idx: 0x80},
 	}
-	out, err := runWith(t, &object{}, emu.Buffers{In: append(in, i32Bytes(2, -1, 0)...), Tmp: make([]byte, 96)}, work, 0x200, 96)
+	out, err := runWith(t, &object{}, emu.Buffers{In: slices.Concat(in, i32Bytes(2, -1, 0)), Tmp: make([]byte, 96)}, work, 0x200, 96)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func (u *vectorUnit) binary(q *quad, in *isa.Inst) {
 
 func apply(op isa.Op, d, x, y []float32) {
 	x, y = x[:len(d)], y[:len(d)]
-	switch op {
+	switch op { //nolint:exhaustive // called for five
 	case isa.ADD:
 		for i := range d {
 			d[i] = x[i] + y[i]
@@ -133,7 +133,7 @@ func apply(op isa.Op, d, x, y []float32) {
 
 func applyOne(op isa.Op, d, x []float32, y float32) {
 	x = x[:len(d)]
-	switch op {
+	switch op { //nolint:exhaustive // called for five
 	case isa.ADD:
 		for i := range d {
 			d[i] = x[i] + y

@@ -1,3 +1,4 @@
+//nolint:dupword // assembly repeats operands
 package isa_test
 
 import (
@@ -125,7 +126,7 @@ func TestAssembleRejects(t *testing.T) {
 }
 
 func FuzzAssemble(f *testing.F) {
-	for _, line := range strings.Split(example, "\n") {
+	for line := range strings.SplitSeq(example, "\n") {
 		f.Add(line)
 	}
 	for _, g := range golden {

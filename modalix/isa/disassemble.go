@@ -49,7 +49,7 @@ func fieldText(i *Inst, spec *Spec, f *Field) string {
 		return ""
 	}
 	v := *f.ref(i)
-	switch kind {
+	switch kind { //nolint:exhaustive // textWord is a flag
 	case textAttached:
 		return ""
 	case textAddress:
@@ -71,7 +71,7 @@ func fieldText(i *Inst, spec *Spec, f *Field) string {
 	if d, ok := standard(i, spec, f.Name); ok && d == v && f.Name != "KB" {
 		return ""
 	}
-	switch kind {
+	switch kind { //nolint:exhaustive // the rest has returned
 	case textHex:
 		return fmt.Sprintf("%s=%x", key, v)
 	case textQuads:

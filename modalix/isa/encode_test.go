@@ -1,3 +1,4 @@
+//nolint:dupword // assembly repeats operands
 package isa_test
 
 import (
@@ -136,8 +137,7 @@ func TestDecodeRejects(t *testing.T) {
 		if err == nil || err.Error() != c.want {
 			t.Errorf("Decode(%s) = %v, want %q", c.word, err, c.want)
 		}
-		var e *isa.Error
-		if !errors.As(err, &e) {
+		if _, ok := errors.AsType[*isa.Error](err); !ok {
 			t.Errorf("Decode(%s) = %T, want *isa.Error", c.word, err)
 		}
 	}

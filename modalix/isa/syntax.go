@@ -125,7 +125,7 @@ func alignLine(n uint64) (uint32, bool) {
 }
 
 func columnsD(i *Inst) uint32 {
-	switch i.Op {
+	switch i.Op { //nolint:exhaustive // the rest have N
 	case ROPE:
 		return i.N * i.Aux
 	case TOPK:
@@ -135,7 +135,7 @@ func columnsD(i *Inst) uint32 {
 }
 
 func columnsX(i *Inst) uint32 {
-	switch i.Op {
+	switch i.Op { //nolint:exhaustive // the rest have N
 	case GLU:
 		return 2 * i.N
 	case ROPE:

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/internal/addr"
 )
 
@@ -20,13 +22,17 @@ const (
 
 // Options says how to generate.
 type Options struct {
-	MaxTokens   int     // tokens to generate at most
-	Greedy      bool    // always the most likely token
+	// MaxTokens is how many tokens to generate at most; Force makes it at
+	// least its own length.
+	MaxTokens   int
+	Greedy      bool    // always the most likely token, the lowest id of equals
 	Temperature float64 // 0 is greedy
-	TopK        int     // 0 is no limit
-	TopP        float64 // 1 is no limit
-	Seed        uint64
-	IgnoreEOS   bool
+	// TopK limits sampling to the most likely tokens; 0 is no limit, which is
+	// 64 of them for a model without logits.
+	TopK      int
+	TopP      float64 // limits sampling to this share of probability; 1, or 0, is no limit
+	Seed      uint64
+	IgnoreEOS bool
 	// Force holds ids that are fed in place of the first sampled ones.
 	Force []int
 	// Logits receives one row [VocabSize] for each prompt position and for
@@ -40,16 +46,18 @@ type Options struct {
 type Result struct {
 	IDs    []int  // sampled ids; where Force was given, what would have been
 	Text   string // of IDs, without special tokens
-	Reason string
+	Reason string // one of the Reasons
 }
 
 // Defaults returns the options that the checkpoint's generation_config.json
 // states; greedy where it states none.
 func (m *Model) Defaults() Options { return m.defaults }
 
-// Generate feeds a prompt and samples tokens. emit receives each sampled id
-// with the text that it completes, which is empty while a character is
-// unfinished. Cancellation is honoured between programs.
+// Generate feeds a prompt and samples tokens. emit, which may be nil, receives
+// each sampled id with the text that it completes, which is empty while a
+// character is unfinished; all the texts together are the text of the result.
+// Cancellation is honoured between programs. The same options give the same
+// ids.
 func (m *Model) Generate(ctx context.Context, prompt []int, o Options, emit func(id int, text string) error) (Result, error) {
 	var res Result
 	if err := m.checkOptions(prompt, &o); err != nil {
@@ -62,83 +70,99 @@ func (m *Model) Generate(ctx context.Context, prompt []int, o Options, emit func
 	if err != nil {
 		return res, err
 	}
-	s := newSampler(o)
-	text := streamText{tok: m.tok}
+	s, text := newSampler(o), m.tok.Stream(true)
+	steps := max(o.MaxTokens, len(o.Force))
 	res.Reason = ReasonMaxTokens
-	pos := len(prompt)
-	for step := range o.MaxTokens {
-		id := s.pick(next)
+	for step := range steps {
+		id, err := s.pick(next)
+		if err != nil {
+			return res, err
+		}
+		pos, forced := len(prompt)+step, step < len(o.Force)
+		last := step == steps-1
+		switch {
+		case forced:
+		case !o.IgnoreEOS && slices.Contains(m.cfg.EOSTokenIDs, id):
+			res.Reason, last = ReasonEOS, true
+		case !last && pos == m.cfg.MaxNumTokens:
+			res.Reason, last = ReasonLength, true
+		}
+		piece := text.Add(id)
+		if last {
+			piece += text.Flush()
+		}
 		res.IDs = append(res.IDs, id)
+		res.Text += piece
 		if emit != nil {
-			if err := emit(id, text.add(id)); err != nil {
+			if err := emit(id, piece); err != nil {
 				return res, err
 			}
 		}
-		forced := step < len(o.Force)
 		feed := id
 		if forced {
 			feed = o.Force[step]
-		} else if !o.IgnoreEOS && m.isEOS(id) {
-			res.Reason = ReasonEOS
-			break
-		}
-		if step == o.MaxTokens-1 && !forced {
-			break
-		}
-		if pos == m.cfg.MaxNumTokens {
-			res.Reason = ReasonLength
+		} else if last {
 			break
 		}
 		if next, err = m.decode(ctx, feed, pos, o.Logits); err != nil {
 			return res, err
 		}
-		pos++
 	}
-	res.Text = m.tok.Decode(res.IDs, true)
 	return res, nil
-}
-
-func (m *Model) isEOS(id int) bool {
-	for _, e := range m.cfg.EOSTokenIDs {
-		if e == id {
-			return true
-		}
-	}
-	return false
 }
 
 func (m *Model) checkOptions(prompt []int, o *Options) error {
 	if len(prompt) == 0 {
 		return errors.New("the prompt is empty, and the model needs at least one token to go on from")
 	}
-	if n := len(prompt) + len(o.Force); n > m.cfg.MaxNumTokens {
-		return fmt.Errorf("the prompt has %d tokens, the model was built for %d\n  shorten it, or set context_length = %d or more in llima.hcl and build again",
-			n, m.cfg.MaxNumTokens, (n+m.cfg.LanguageGroupSize-1)/m.cfg.LanguageGroupSize*m.cfg.LanguageGroupSize)
+	if len(prompt) > m.cfg.MaxNumTokens {
+		// The next length that both steps divide.
+		step := m.cfg.LanguageGroupSize
+		for step%m.cfg.FutureTokenMask != 0 {
+			step += m.cfg.LanguageGroupSize
+		}
+		return fmt.Errorf("the prompt has %d tokens, but the model was built for %d\n"+
+			"  shorten it, or set this in the model block of llima.hcl and build again:\n    context_length = %d",
+			len(prompt), m.cfg.MaxNumTokens, (len(prompt)+step-1)/step*step)
 	}
-	for _, ids := range [][]int{prompt, o.Force} {
-		for i, id := range ids {
+	if n := len(prompt) + len(o.Force); n > m.cfg.MaxNumTokens {
+		return fmt.Errorf("the prompt and the forced tokens are %d + %d = %d tokens, but the model was built for %d",
+			len(prompt), len(o.Force), n, m.cfg.MaxNumTokens)
+	}
+	for _, part := range []struct {
+		what string
+		ids  []int
+	}{{"prompt", prompt}, {"forced tokens", o.Force}} {
+		for i, id := range part.ids {
 			if id < 0 || id >= m.cfg.VocabSize {
-				return fmt.Errorf("token %d of the prompt has id %d, outside the vocabulary of %d", i, id, m.cfg.VocabSize)
+				return fmt.Errorf("token %d of the %s has id %d, outside the vocabulary of %d", i, part.what, id, m.cfg.VocabSize)
 			}
 		}
 	}
-	if o.TopK < 0 || o.Temperature < 0 || o.TopP < 0 || o.TopP > 1 {
-		return fmt.Errorf("temperature %g, top_k %d, top_p %g: want temperature and top_k of 0 or more, and top_p from 0 to 1", o.Temperature, o.TopK, o.TopP)
-	}
-	if m.cfg.ReturnLogits {
+	switch {
+	case o.MaxTokens < 0:
+		return fmt.Errorf("max_tokens %d: want 0 or more", o.MaxTokens)
+	case !(o.Temperature >= 0):
+		return fmt.Errorf("temperature %g: want 0 or more", o.Temperature)
+	case o.TopK < 0:
+		return fmt.Errorf("top_k %d: want 0 or more", o.TopK)
+	case !(o.TopP >= 0 && o.TopP <= 1):
+		return fmt.Errorf("top_p %g: want 0 to 1", o.TopP)
+	case m.cfg.ReturnLogits:
 		return nil
 	}
 	const fix = "\n  set this in the model block of llima.hcl and build again:\n    return_logits = true"
 	if o.Logits != nil {
-		return errors.New("this model was built without logits" + fix)
+		return errors.New("the model was built without logits" + fix)
 	}
-	if o.TopK > topCount && !o.Greedy {
-		return fmt.Errorf("top_k %d: this model returns its %d best tokens only%s", o.TopK, topCount, fix)
+	if o.TopK > topCount && !o.Greedy && o.Temperature != 0 {
+		return fmt.Errorf("top_k %d: the model was built without logits and returns its %d best tokens only%s", o.TopK, topCount, fix)
 	}
 	return nil
 }
 
-// reset zeroes the caches once for each generation after the first.
+// reset zeroes the caches before every generation but the first: what a
+// program has not written must not be a NaN.
 func (m *Model) reset() {
 	if m.dirty {
 		for _, kv := range m.kv {
@@ -152,11 +176,11 @@ func (m *Model) reset() {
 func (m *Model) embedRow(dst []float32, id int) {
 	row := m.embed[2*id*m.cfg.HiddenSize:]
 	for i := range dst {
-		dst[i] = bf16(row[2*i], row[2*i+1])
+		dst[i] = tensor.FromBF16(uint16(row[2*i]) | uint16(row[2*i+1])<<8)
 	}
 }
 
-// ropeRow writes cos then sin of a position.
+// ropeRow writes the cosines, then the sines of a position.
 func (m *Model) ropeRow(dst []float32, pos int) {
 	copy(dst, m.cos[pos*m.half:(pos+1)*m.half])
 	copy(dst[m.half:], m.sin[pos*m.half:(pos+1)*m.half])
@@ -164,20 +188,20 @@ func (m *Model) ropeRow(dst []float32, pos int) {
 
 // prefill runs the prompt in groups and returns what follows its last token.
 func (m *Model) prefill(ctx context.Context, prompt []int, logits func([]float32) error) (candidates, error) {
-	group, hiddenSize := m.cfg.LanguageGroupSize, m.cfg.HiddenSize
+	width := m.cfg.HiddenSize
+	hidden := make([]float32, m.cfg.LanguageGroupSize*width)
 	var next candidates
-	hidden := make([]float32, group*hiddenSize)
-	for start := 0; start < len(prompt); start += group {
-		rows := min(group, len(prompt)-start)
+	start := 0
+	for ids := range slices.Chunk(prompt, m.cfg.LanguageGroupSize) {
 		clear(hidden)
-		for i := range rows {
-			m.embedRow(hidden[i*hiddenSize:(i+1)*hiddenSize], prompt[start+i])
+		for i, id := range ids {
+			m.embedRow(hidden[i*width:(i+1)*width], id)
 		}
 		var err error
-		next, err = m.forward(ctx, addr.Prefill, hidden, start, rows, start+group, logits)
-		if err != nil {
+		if next, err = m.forward(ctx, addr.Prefill, hidden, start, len(ids), logits); err != nil {
 			return next, err
 		}
+		start += len(ids)
 	}
 	return next, nil
 }
@@ -186,64 +210,64 @@ func (m *Model) prefill(ctx context.Context, prompt []int, logits func([]float32
 func (m *Model) decode(ctx context.Context, id, pos int, logits func([]float32) error) (candidates, error) {
 	hidden := make([]float32, m.cfg.HiddenSize)
 	m.embedRow(hidden, id)
-	mask := m.cfg.FutureTokenMask
-	return m.forward(ctx, addr.Decode, hidden, pos, 1, (pos/mask+1)*mask, logits)
+	return m.forward(ctx, addr.Decode, hidden, pos, 1, logits)
 }
 
-// forward runs every layer over the rows of one group, [rows of the phase,
-// HiddenSize], the first of which is at position start. valid rows hold
-// tokens; the others are padding, which nothing but itself attends to.
-func (m *Model) forward(ctx context.Context, phase addr.Phase, hidden []float32, start, valid, window int, logits func([]float32) error) (candidates, error) {
+// forward runs every layer over hidden, [rows of the phase, HiddenSize], whose
+// first row is at position start. valid rows hold tokens. The others are
+// padding: each attends to itself alone, and what they leave in the cache is
+// written over before a token can see it.
+func (m *Model) forward(ctx context.Context, phase addr.Phase, hidden []float32, start, valid int, logits func([]float32) error) (candidates, error) {
+	rows := m.rows(phase)
+	window := m.window(phase, start+rows)
 	last := len(m.layers[phase]) - 1
 	for layer := range m.layers[phase] {
 		l := &m.layers[phase][layer]
-		if err := ctx.Err(); err != nil {
-			return candidates{}, err
-		}
-		pre := l.pre
-		copy(pre.f32("in.hidden"), hidden)
-		rope, positions := pre.f32("in.rope"), pre.i32("in.positions")
-		for i := range m.rows(phase) {
+		copy(l.pre.f32("in.hidden"), hidden)
+		rope, positions := l.pre.f32("in.rope"), l.pre.i32("in.positions")
+		for i := range rows {
 			m.ropeRow(rope[i*2*m.half:], start+i)
 			positions[i] = int32(start + i)
 		}
-		if err := m.launch(pre, layer); err != nil {
+		if err := m.launch(ctx, l.pre, layer); err != nil {
 			return candidates{}, err
 		}
 		cache := l.cache[window]
-		copy(cache.bytes("in.q"), pre.bytes("out.q"))
-		spans := cache.i32("in.spans")
-		for i := range m.rows(phase) {
-			spans[2*i], spans[2*i+1] = 0, int32(start+i+1)
-			if i >= valid {
-				spans[2*i] = int32(start + i)
-			}
-		}
-		if err := m.launch(cache, layer); err != nil {
+		copy(cache.bytes("in.q"), l.pre.bytes("out.q"))
+		fillSpans(cache.i32("in.spans"), start, valid)
+		if err := m.launch(ctx, cache, layer); err != nil {
 			return candidates{}, err
 		}
-		post := l.post
-		copy(post.bytes("in.attention"), cache.bytes("out.attention"))
-		copy(post.f32("in.hidden"), hidden)
-		if layer == last && !m.cfg.ReturnLogits && phase == addr.Prefill {
-			post.i32("in.last_row")[0] = int32(valid - 1)
+		copy(l.post.bytes("in.attention"), cache.bytes("out.attention"))
+		copy(l.post.f32("in.hidden"), hidden)
+		if layer == last && !m.cfg.ReturnLogits && rows > 1 {
+			l.post.i32("in.last_row")[0] = int32(valid - 1)
 		}
-		if err := m.launch(post, layer); err != nil {
+		if err := m.launch(ctx, l.post, layer); err != nil {
 			return candidates{}, err
 		}
 		if layer < last {
-			copy(hidden, post.f32("out.hidden_out"))
-			continue
+			copy(hidden, l.post.f32("out.hidden_out"))
 		}
-		return m.head(post, valid, logits)
 	}
-	return candidates{}, errors.New("llima: internal error: a model without layers")
+	return m.head(m.layers[phase][last].post, valid, logits)
+}
+
+// fillSpans writes which positions each row sees, [rows, 2]: all up to its
+// own, padding its own only.
+func fillSpans(spans []int32, start, valid int) {
+	for i := range len(spans) / 2 {
+		spans[2*i], spans[2*i+1] = 0, int32(start+i+1)
+		if i >= valid {
+			spans[2*i] = int32(start + i)
+		}
+	}
 }
 
 // head reads what the last POST returned.
 func (m *Model) head(post *program, valid int, logits func([]float32) error) (candidates, error) {
 	if !m.cfg.ReturnLogits {
-		return topCandidates(post.bytes("out.top")), nil
+		return topCandidates(post.bytes("out.top"), m.cfg.VocabSize)
 	}
 	all, v := post.f32("out.logits"), m.cfg.VocabSize
 	if logits != nil {

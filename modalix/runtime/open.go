@@ -11,22 +11,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/llima-build/llima/formats/npy"
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/formats/tokenizer"
-	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/mmap"
 	"github.com/llima-build/llima/modalix/emu"
 )
 
 // Bounds on what a configuration may claim.
 const (
-	maxJSONBytes = 64 << 20
-	maxLayers    = 1 << 12
+	maxJSONBytes = 256 << 20
+	maxLayers    = 1 << 10
 	maxTokens    = 1 << 20
+	maxWindows   = 1 << 12 // of one phase
 	maxWidth     = 1 << 20
+	maxVocab     = 1 << 24
 )
 
 // Language is the "language" object of devkit/vlm_config.json.
@@ -50,24 +50,19 @@ type Language struct {
 type Model struct {
 	cfg      Language
 	tok      *tokenizer.Tokenizer
-	template *chatTemplate
+	chat     chatTemplate
 	defaults Options
-	embed    []byte // BF16 [VocabSize, HiddenSize]
-	cos, sin []float32
-	half     int // columns of cos and sin
+	embed    []byte    // BF16 [VocabSize, HiddenSize]
+	cos, sin []float32 // [MaxNumTokens or more, half]
+	half     int
 
 	machine *emu.Machine
 	layers  [2][]layerPrograms // by phase, then layer
 	kv      [][]byte           // by layer
-	dirty   bool               // the cache holds an earlier generation
+	tmp     []byte             // of the program that runs
+	dirty   bool               // the caches hold an earlier generation
 	maps    []*mmap.File
 	trace   func(Launch) error
-}
-
-// layerPrograms are the programs of one layer in one phase.
-type layerPrograms struct {
-	pre, post *program
-	cache     map[int]*program // by window, tokens
 }
 
 // Open loads a sima_files folder. What it lacks, or what does not fit
@@ -75,8 +70,7 @@ type layerPrograms struct {
 func Open(simaFiles string) (*Model, error) {
 	m := &Model{machine: emu.NewMachine()}
 	if err := m.open(simaFiles); err != nil {
-		m.Close()
-		return nil, err
+		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
@@ -90,6 +84,9 @@ func (m *Model) Close() error {
 	m.maps = nil
 	return errors.Join(errs...)
 }
+
+// again is what every error about a damaged output says to do.
+const again = "\n  build it again:\n    llima build"
 
 // Config returns the model's configuration.
 func (m *Model) Config() Language { return m.cfg }
@@ -120,14 +117,15 @@ func (m *Model) open(dir string) error {
 	return m.loadPrograms(filepath.Join(dir, "elf_files"))
 }
 
-// readJSON reads a bounded JSON file; a missing one is an error unless optional.
+// readJSON reads a bounded JSON file; v stays as it is where an optional one is
+// missing.
 func readJSON(path string, optional bool, v any) error {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if optional {
 			return nil
 		}
-		return fmt.Errorf("%s: missing\n  this output is incomplete, build it again:\n    llima build", path)
+		return fmt.Errorf("%s: missing, so this output is incomplete%s", path, again)
 	}
 	if err != nil {
 		return err
@@ -140,7 +138,7 @@ func readJSON(path string, optional bool, v any) error {
 		return err
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s: %w\n  the file is damaged, build it again:\n    llima build", path, err)
+		return fmt.Errorf("%s: %w, so the file is damaged%s", path, err, again)
 	}
 	return nil
 }
@@ -155,9 +153,17 @@ func (m *Model) loadConfig(devkit string) error {
 		return err
 	}
 	if doc.FormatVersion != 1 {
-		return fmt.Errorf("%s: format_version %d, this llima reads 1", path, doc.FormatVersion)
+		return fmt.Errorf("%s: format_version %d, this llima reads 1%s", path, doc.FormatVersion, again)
 	}
-	c := doc.Language
+	if err := doc.Language.check(); err != nil {
+		return fmt.Errorf("%s: language.%w%s", path, err, again)
+	}
+	m.cfg = doc.Language
+	return m.loadDefaults(filepath.Join(devkit, "generation_config.json"))
+}
+
+// check reports the first value that no model has.
+func (c *Language) check() error {
 	for _, f := range []struct {
 		name       string
 		value, top int
@@ -170,18 +176,29 @@ func (m *Model) loadConfig(devkit string) error {
 		{"num_attention_heads", c.NumAttentionHeads, maxWidth},
 		{"num_key_value_heads", c.NumKeyValueHeads, c.NumAttentionHeads},
 		{"head_dim", c.HeadDim, maxWidth},
-		{"vocab_size", c.VocabSize, 1 << 24},
+		{"vocab_size", c.VocabSize, maxVocab},
 	} {
 		if f.value < 1 || f.value > f.top {
-			return fmt.Errorf("%s: language.%s = %d, want 1 to %d", path, f.name, f.value, f.top)
+			return fmt.Errorf("%s = %d, want 1 to %d", f.name, f.value, f.top)
 		}
 	}
-	if c.MaxNumTokens%c.LanguageGroupSize != 0 || c.MaxNumTokens%c.FutureTokenMask != 0 {
-		return fmt.Errorf("%s: language.max_num_tokens = %d is not a multiple of language_group_size = %d and future_token_mask_size = %d",
-			path, c.MaxNumTokens, c.LanguageGroupSize, c.FutureTokenMask)
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"language_group_size", c.LanguageGroupSize}, {"future_token_mask_size", c.FutureTokenMask}} {
+		if c.MaxNumTokens%f.value != 0 {
+			return fmt.Errorf("%s = %d does not divide max_num_tokens = %d", f.name, f.value, c.MaxNumTokens)
+		}
+		if c.MaxNumTokens/f.value > maxWindows {
+			return fmt.Errorf("%s = %d makes %d windows, more than %d", f.name, f.value, c.MaxNumTokens/f.value, maxWindows)
+		}
 	}
-	m.cfg = c
-	return m.loadDefaults(filepath.Join(devkit, "generation_config.json"))
+	for _, id := range c.EOSTokenIDs {
+		if id < 0 || id >= c.VocabSize {
+			return fmt.Errorf("eos_token_ids: %d is outside the vocabulary of %d", id, c.VocabSize)
+		}
+	}
+	return nil
 }
 
 // loadDefaults reads how the checkpoint's authors sample.
@@ -211,20 +228,23 @@ func (m *Model) loadDefaults(path string) error {
 
 func (m *Model) loadTokenizer(devkit string) error {
 	path := filepath.Join(devkit, "tokenizer.json")
-	b, err := os.ReadFile(path)
+	b, err := m.mapFile(path)
 	if err != nil {
-		return fmt.Errorf("%w\n  this output is incomplete, build it again:\n    llima build", err)
+		return err
 	}
-	m.tok, err = tokenizer.Load(b)
-	if err != nil {
+	if m.tok, err = tokenizer.Load(b); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return m.loadTemplate(devkit)
 }
 
+// mapFile maps a file that the output must have; Close unmaps it.
 func (m *Model) mapFile(path string) ([]byte, error) {
 	f, err := mmap.Open(path)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: missing, so this output is incomplete%s", path, again)
+	case err != nil:
 		return nil, err
 	}
 	m.maps = append(m.maps, f)
@@ -235,171 +255,35 @@ func (m *Model) loadEmbeddings(devkit string) error {
 	path := filepath.Join(devkit, "embeddings.bin")
 	b, err := m.mapFile(path)
 	if err != nil {
-		return fmt.Errorf("%w\n  this output is incomplete, build it again:\n    llima build", err)
+		return err
 	}
 	want := 2 * int64(m.cfg.VocabSize) * int64(m.cfg.HiddenSize)
 	if int64(len(b)) != want {
-		return fmt.Errorf("%s: %d bytes, want %d (BF16 [%d, %d])\n  the file is damaged, build it again:\n    llima build",
-			path, len(b), want, m.cfg.VocabSize, m.cfg.HiddenSize)
+		return fmt.Errorf("%s: %d bytes, but vlm_config.json says vocab_size %d and hidden_size %d, %d bytes of BF16%s",
+			path, len(b), m.cfg.VocabSize, m.cfg.HiddenSize, want, again)
 	}
 	m.embed = b
 	return nil
 }
 
+// loadTable reads a table of cosines or sines, [MaxNumTokens or more, half].
 func (m *Model) loadTable(path string, dst *[]float32) error {
-	b, err := os.ReadFile(path)
+	b, err := m.mapFile(path)
 	if err != nil {
-		return fmt.Errorf("%w\n  this output is incomplete, build it again:\n    llima build", err)
+		return err
 	}
 	a, err := npy.Read(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w%s", path, err, again)
 	}
-	values := a.F32()
-	if len(a.Shape) != 2 || a.Shape[0] < m.cfg.MaxNumTokens || a.Shape[1] < 1 || a.Shape[1]*2 > m.cfg.HeadDim ||
-		m.half != 0 && a.Shape[1] != m.half || len(values) != a.Shape[0]*a.Shape[1] {
-		return fmt.Errorf("%s: float32 %v, want [%d, %d]", path, a.Shape, m.cfg.MaxNumTokens, m.cfg.HeadDim/2)
+	if a.DType != tensor.F32 || len(a.Shape) != 2 || a.Shape[0] < m.cfg.MaxNumTokens || a.Shape[1] < 1 || 2*a.Shape[1] > m.cfg.HeadDim {
+		return fmt.Errorf("%s: %v %v, but vlm_config.json says max_num_tokens %d and head_dim %d, F32 [%d %d]%s",
+			path, a.DType, a.Shape, m.cfg.MaxNumTokens, m.cfg.HeadDim, m.cfg.MaxNumTokens, m.cfg.HeadDim/2, again)
+	}
+	if m.half != 0 && a.Shape[1] != m.half {
+		return fmt.Errorf("%s: %d columns, rope_cos.npy has %d%s", path, a.Shape[1], m.half, again)
 	}
 	m.half = a.Shape[1]
-	*dst = values
+	*dst = a.F32()
 	return nil
-}
-
-// indexEntry is one line of elf_files/index.json.
-type indexEntry struct {
-	Phase  string `json:"phase"`
-	Part   string `json:"part"`
-	Layer  int    `json:"layer"`
-	Window int    `json:"window"`
-	File   string `json:"file"`
-}
-
-func (m *Model) loadPrograms(dir string) error {
-	path := filepath.Join(dir, "index.json")
-	var index struct {
-		FormatVersion int          `json:"format_version"`
-		Programs      []indexEntry `json:"programs"`
-	}
-	if err := readJSON(path, false, &index); err != nil {
-		return err
-	}
-	if index.FormatVersion != 1 {
-		return fmt.Errorf("%s: format_version %d, this llima reads 1", path, index.FormatVersion)
-	}
-	for phase := range m.layers {
-		m.layers[phase] = make([]layerPrograms, m.cfg.NumHiddenLayers)
-		for i := range m.layers[phase] {
-			m.layers[phase][i].cache = map[int]*program{}
-		}
-	}
-	entries := map[indexEntry]string{}
-	for i, e := range index.Programs {
-		if e.File == "" || e.File != filepath.Base(e.File) {
-			return fmt.Errorf("%s: programs[%d].file: %q is not a file name", path, i, e.File)
-		}
-		file := e.File
-		e.File = ""
-		entries[e] = file
-	}
-	if err := m.checkComplete(dir, entries); err != nil {
-		return err
-	}
-	loaded := map[string]*program{}
-	for e, file := range entries {
-		if _, ok := loaded[file]; !ok && m.wanted(e) {
-			p, err := m.loadProgram(dir, file)
-			if err != nil {
-				return err
-			}
-			loaded[file] = p
-		}
-	}
-	return m.bindPrograms(entries, loaded)
-}
-
-// wanted reports whether the configuration asks for a program.
-func (m *Model) wanted(e indexEntry) bool { return slices.Contains(m.required(), e) }
-
-// required lists the programs that some position needs, in running order.
-func (m *Model) required() []indexEntry {
-	var out []indexEntry
-	for _, phase := range addr.Phases {
-		step := m.cfg.LanguageGroupSize
-		if phase == addr.Decode {
-			step = m.cfg.FutureTokenMask
-		}
-		for layer := range m.cfg.NumHiddenLayers {
-			add := func(p addr.Part, window int) {
-				out = append(out, indexEntry{Phase: phase.String(), Part: p.String(), Layer: layer, Window: window})
-			}
-			add(addr.Pre, 0)
-			for w := step; w <= m.cfg.MaxNumTokens; w += step {
-				add(addr.Cache, w)
-			}
-			add(addr.Post, 0)
-		}
-	}
-	return out
-}
-
-// checkComplete reports every part that the index lacks, a part once however
-// many of its windows are absent.
-func (m *Model) checkComplete(dir string, have map[indexEntry]string) error {
-	var missing []string
-	for _, e := range m.required() {
-		if _, ok := have[e]; ok {
-			continue
-		}
-		name := fmt.Sprintf("%s.%s.%d", e.Phase, e.Part, e.Layer)
-		if !slices.Contains(missing, name) {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	more := ""
-	if n := len(missing); n > 6 {
-		more = fmt.Sprintf(" and %d more", n-6)
-		missing = missing[:6]
-	}
-	return fmt.Errorf("%s lacks the programs of %s%s, so no text can be generated\n  a rule with compile = false leaves parts out; let it match less, then:\n    llima build",
-		dir, strings.Join(missing, ", "), more)
-}
-
-func (m *Model) bindPrograms(entries map[indexEntry]string, loaded map[string]*program) error {
-	m.kv = make([][]byte, m.cfg.NumHiddenLayers)
-	for _, e := range m.required() {
-		p := loaded[entries[e]]
-		phase := addr.Prefill
-		if e.Phase == addr.Decode.String() {
-			phase = addr.Decode
-		}
-		l := &m.layers[phase][e.Layer]
-		rows := m.rows(phase)
-		var err error
-		switch e.Part {
-		case addr.Pre.String():
-			l.pre, err = p, p.checkPre(m, rows)
-		case addr.Cache.String():
-			l.cache[e.Window], err = p, p.checkCache(m, rows)
-		default:
-			l.post, err = p, p.checkPost(m, rows, e.Layer == m.cfg.NumHiddenLayers-1)
-		}
-		if err != nil {
-			return err
-		}
-		if n := p.kvBytes(); n > int64(len(m.kv[e.Layer])) {
-			m.kv[e.Layer] = alignedBytes(n)
-		}
-	}
-	return nil
-}
-
-// rows returns how many tokens a program of the phase handles.
-func (m *Model) rows(phase addr.Phase) int {
-	if phase == addr.Prefill {
-		return m.cfg.LanguageGroupSize
-	}
-	return 1
 }

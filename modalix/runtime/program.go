@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"unsafe"
@@ -11,10 +12,9 @@ import (
 
 // program is a loaded program with its host buffers.
 type program struct {
-	file    string
+	path    string
 	prog    *emu.Program
 	in, out []byte
-	symbols map[string]emu.Symbol
 }
 
 // Launch is one execution of a program, as a trace sees it.
@@ -32,25 +32,17 @@ func (m *Model) loadProgram(dir, file string) (*program, error) {
 	path := filepath.Join(dir, file)
 	b, err := m.mapFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w\n  this output is incomplete, build it again:\n    llima build", err)
+		return nil, err
 	}
 	prog, err := emu.Load(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w\n  the file is damaged, build it again:\n    llima build", path, err)
+		return nil, fmt.Errorf("%s: %w, so the file is damaged%s", path, err, again)
 	}
-	p := &program{file: path, prog: prog, symbols: map[string]emu.Symbol{}}
-	for _, s := range prog.Symbols() {
-		p.symbols[s.Name] = s
-	}
-	for _, seg := range []struct {
-		id  isa.Segment
-		dst *[]byte
-	}{{isa.In, &p.in}, {isa.Out, &p.out}} {
-		n := prog.SegmentSize(seg.id)
-		if n < 0 || n > maxBufferBytes {
-			return nil, fmt.Errorf("%s: %d bytes of %v", path, n, seg.id)
+	p := &program{path: path, prog: prog}
+	for _, seg := range []isa.Segment{isa.In, isa.Out, isa.Tmp, isa.KV} {
+		if n := prog.SegmentSize(seg); n < 0 || n > maxBufferBytes {
+			return nil, fmt.Errorf("%s: %v has %d bytes, more than %d%s", path, seg, n, int64(maxBufferBytes), again)
 		}
-		*seg.dst = alignedBytes(n)
 	}
 	return p, nil
 }
@@ -66,11 +58,103 @@ func alignedBytes(n int64) []byte {
 	return b[skip : int64(skip)+n]
 }
 
-func (p *program) kvBytes() int64 { return p.prog.SegmentSize(isa.KV) }
+// buffer is a host buffer that a program must have.
+type buffer struct {
+	name  string
+	seg   isa.Segment
+	bytes int64
+}
 
-// bytes returns a host buffer by its symbol.
+// checkAll compares the buffers of the program with what the configuration
+// implies, and makes room for them: nothing larger than that is allocated.
+func (p *program) checkAll(want []buffer) error {
+	room := map[isa.Segment]int64{}
+	for _, b := range want {
+		if err := p.check(b); err != nil {
+			return err
+		}
+		room[b.seg] += (b.bytes + 63) / 64 * 64
+	}
+	for _, s := range []struct {
+		seg isa.Segment
+		dst *[]byte
+	}{{isa.In, &p.in}, {isa.Out, &p.out}} {
+		size := p.prog.SegmentSize(s.seg)
+		if size > room[s.seg] {
+			return fmt.Errorf("%s: %v has %d bytes, want %d, so it is of another build%s", p.path, s.seg, size, room[s.seg], again)
+		}
+		if *s.dst == nil {
+			*s.dst = alignedBytes(size)
+		}
+	}
+	return nil
+}
+
+func (p *program) check(b buffer) error {
+	s, ok := p.prog.Symbol(b.name)
+	size := p.prog.SegmentSize(b.seg)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s: has no buffer %s, so it is of another build%s", p.path, b.name, again)
+	case s.Segment != b.seg || s.Size != b.bytes:
+		return fmt.Errorf("%s: buffer %s has %d bytes of %v, want %d of %v, so it is of another build%s",
+			p.path, b.name, s.Size, s.Segment, b.bytes, b.seg, again)
+	case s.Offset < 0 || s.Offset%4 != 0 || s.Offset > size-s.Size:
+		return fmt.Errorf("%s: buffer %s lies at %d of %v, which has %d bytes%s", p.path, b.name, s.Offset, b.seg, size, again)
+	}
+	return nil
+}
+
+// preBuffers, cacheBuffers and postBuffers are the host buffers of the parts.
+func (m *Model) preBuffers(rows int) []buffer {
+	c, n := &m.cfg, int64(rows)
+	kv := m.kvBytes() / 2
+	return []buffer{
+		{"in.hidden", isa.In, n * int64(c.HiddenSize) * 4},
+		{"in.rope", isa.In, n * int64(m.half) * 2 * 4},
+		{"in.positions", isa.In, n * 4},
+		{"out.q", isa.Out, n * m.attentionBytes()},
+		{"kv.k", isa.KV, kv},
+		{"kv.v", isa.KV, kv},
+	}
+}
+
+func (m *Model) cacheBuffers(rows int) []buffer {
+	n, kv := int64(rows), m.kvBytes()/2
+	return []buffer{
+		{"in.q", isa.In, n * m.attentionBytes()},
+		{"in.spans", isa.In, n * 8},
+		{"out.attention", isa.Out, n * m.attentionBytes()},
+		{"kv.k", isa.KV, kv},
+		{"kv.v", isa.KV, kv},
+	}
+}
+
+func (m *Model) postBuffers(rows int, last bool) []buffer {
+	c, n := &m.cfg, int64(rows)
+	want := []buffer{
+		{"in.attention", isa.In, n * m.attentionBytes()},
+		{"in.hidden", isa.In, n * int64(c.HiddenSize) * 4},
+	}
+	switch {
+	case !last:
+		return append(want, buffer{"out.hidden_out", isa.Out, n * int64(c.HiddenSize) * 4})
+	case c.ReturnLogits:
+		return append(want, buffer{"out.logits", isa.Out, n * int64(c.VocabSize) * 4})
+	case rows > 1:
+		want = append(want, buffer{"in.last_row", isa.In, 4})
+	}
+	return append(want, buffer{"out.top", isa.Out, int64(min(topCount, c.VocabSize)) * 8})
+}
+
+// attentionBytes is the size of one row of q, and of attention: BF16.
+func (m *Model) attentionBytes() int64 {
+	return int64(m.cfg.NumAttentionHeads) * int64(m.cfg.HeadDim) * 2
+}
+
+// bytes returns a host buffer that was checked.
 func (p *program) bytes(name string) []byte {
-	s := p.symbols[name]
+	s, _ := p.prog.Symbol(name)
 	seg := p.in
 	if s.Segment == isa.Out {
 		seg = p.out
@@ -81,94 +165,28 @@ func (p *program) bytes(name string) []byte {
 func (p *program) f32(name string) []float32 { return view[float32](p.bytes(name)) }
 func (p *program) i32(name string) []int32   { return view[int32](p.bytes(name)) }
 
-// view returns bytes as elements of a fixed size; buffers are aligned to 64.
-func view[T float32 | int32 | uint16](b []byte) []T {
-	var t T
+// view returns bytes as elements of four bytes; buffers are aligned.
+func view[T float32 | int32](b []byte) []T {
 	if len(b) == 0 {
 		return nil
 	}
-	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), len(b)/int(unsafe.Sizeof(t)))
-}
-
-// check compares a buffer's size with what the configuration implies.
-func (p *program) check(name string, seg isa.Segment, sizeBytes int) error {
-	s, ok := p.symbols[name]
-	switch {
-	case !ok:
-		return fmt.Errorf("%s: no buffer %s\n  the file belongs to another build, build again:\n    llima build", p.file, name)
-	case s.Segment != seg || s.Size != int64(sizeBytes) || s.Offset < 0 || s.Offset%4 != 0 ||
-		s.Size > p.prog.SegmentSize(seg) || s.Offset > p.prog.SegmentSize(seg)-s.Size:
-		return fmt.Errorf("%s: buffer %s has %d bytes at %d of %v, want %d in %v\n  the file belongs to another build, build again:\n    llima build",
-			p.file, name, s.Size, s.Offset, s.Segment, sizeBytes, seg)
-	}
-	return nil
-}
-
-type bufferWant struct {
-	name  string
-	seg   isa.Segment
-	bytes int
-}
-
-func (p *program) checkAll(want []bufferWant) error {
-	for _, w := range want {
-		if err := p.check(w.name, w.seg, w.bytes); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *program) checkPre(m *Model, rows int) error {
-	c := &m.cfg
-	return p.checkAll([]bufferWant{
-		{"in.hidden", isa.In, rows * c.HiddenSize * 4},
-		{"in.rope", isa.In, rows * m.half * 2 * 4},
-		{"in.positions", isa.In, rows * 4},
-		{"out.q", isa.Out, rows * c.NumAttentionHeads * c.HeadDim * 2},
-	})
-}
-
-func (p *program) checkCache(m *Model, rows int) error {
-	c := &m.cfg
-	return p.checkAll([]bufferWant{
-		{"in.q", isa.In, rows * c.NumAttentionHeads * c.HeadDim * 2},
-		{"in.spans", isa.In, rows * 8},
-		{"out.attention", isa.Out, rows * c.NumAttentionHeads * c.HeadDim * 2},
-	})
-}
-
-func (p *program) checkPost(m *Model, rows int, last bool) error {
-	c := &m.cfg
-	want := []bufferWant{
-		{"in.attention", isa.In, rows * c.NumAttentionHeads * c.HeadDim * 2},
-		{"in.hidden", isa.In, rows * c.HiddenSize * 4},
-	}
-	switch {
-	case !last:
-		want = append(want, bufferWant{"out.hidden_out", isa.Out, rows * c.HiddenSize * 4})
-	case c.ReturnLogits:
-		want = append(want, bufferWant{"out.logits", isa.Out, rows * c.VocabSize * 4})
-	default:
-		want = append(want, bufferWant{"out.top", isa.Out, min(topCount, c.VocabSize) * 8})
-		if rows > 1 {
-			want = append(want, bufferWant{"in.last_row", isa.In, 4})
-		}
-	}
-	return p.checkAll(want)
+	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), len(b)/4)
 }
 
 // launch runs a program for one layer.
-func (m *Model) launch(p *program, layer int) error {
-	b := emu.Buffers{In: p.in, Out: p.out, KV: m.kv[layer]}
-	if n := p.prog.SegmentSize(isa.Tmp); n > 0 {
-		b.Tmp = alignedBytes(min(n, maxBufferBytes))
+func (m *Model) launch(ctx context.Context, p *program, layer int) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	if n := p.prog.SegmentSize(isa.Tmp); n > int64(len(m.tmp)) {
+		m.tmp = alignedBytes(n)
+	}
+	b := emu.Buffers{In: p.in, Out: p.out, Tmp: m.tmp, KV: m.kv[layer]}
 	if err := m.machine.Run(p.prog, b); err != nil {
-		return fmt.Errorf("%s: %w", p.file, err)
+		return fmt.Errorf("%s: %w", p.path, err)
 	}
 	if m.trace != nil {
-		return m.trace(Launch{File: filepath.Base(p.file), Layer: layer, Program: p.prog, Buffers: b})
+		return m.trace(Launch{File: filepath.Base(p.path), Layer: layer, Program: p.prog, Buffers: b})
 	}
 	return nil
 }

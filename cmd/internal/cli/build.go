@@ -41,7 +41,7 @@ prints it; * and ? match, and a model's name alone is all of it.
 A build that is interrupted keeps what it finished; the next one goes on.`,
 		Example: `  llima build
   llima build tuned-long 'tuned-*:quantize'`,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			start := env.Now()
 			if !slices.Contains([]string{"auto", "tty", "plain", "quiet"}, progress) {
 				return usageError{fmt.Errorf("--progress %s: want auto, tty, plain or quiet", progress)}
@@ -50,7 +50,7 @@ A build that is interrupted keeps what it finished; the next one goes on.`,
 			if err != nil {
 				return err
 			}
-			defer w.close()
+			defer func() { err = errors.Join(err, w.close()) }()
 			if err := w.buildable(); err != nil {
 				return err
 			}
@@ -72,8 +72,7 @@ A build that is interrupted keeps what it finished; the next one goes on.`,
 				Stages: stage.List(modalixBackend{}), Now: env.Now, Holder: holder(), Events: p.Event,
 			})
 			p.Close()
-			var held *store.HeldError
-			if errors.As(err, &held) {
+			if held, ok := errors.AsType[*store.HeldError](err); ok {
 				return lockedError{held}
 			}
 			if cmd.Context().Err() != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -32,12 +33,12 @@ func newObjdump(env Env) *cobra.Command {
 	return cmd
 }
 
-func objdump(env Env, path string, words bool) error {
+func objdump(env Env, path string, words bool) (err error) {
 	f, err := mmap.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	p, err := emu.Load(f.Bytes())
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/llima-build/llima/formats/checkpoint"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
+	"github.com/llima-build/llima/planner"
 )
 
 func newPlan(env Env) *cobra.Command {
@@ -24,12 +25,12 @@ func newPlan(env Env) *cobra.Command {
 		Use:   "plan [TARGET...]",
 		Short: "Show each layer's precision, and what a build would do and why",
 		Long:  "Shows, for each model, what the rules decide, and what is stale and why. Writes\nnothing but the memory of file digests.",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) (err error) {
 			w, err := project.open(env, args)
 			if err != nil {
 				return err
 			}
-			defer w.close()
+			defer func() { err = errors.Join(err, w.close()) }()
 			if asJSON {
 				err = view.PlanJSON(env.Stdout, w.plan)
 			} else {
@@ -56,7 +57,7 @@ func newWhy(env Env) *cobra.Command {
 		Short:   "Say why a target is stale or fresh, and what it reads",
 		Example: "  llima why bard-mixed:quantize:decode.POST.3",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) (err error) {
 			target, err := addr.Parse(args[0])
 			if err != nil {
 				return usageError{err}
@@ -65,7 +66,7 @@ func newWhy(env Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer w.close()
+			defer func() { err = errors.Join(err, w.close()) }()
 			for i := range w.plan.Decisions {
 				if d := &w.plan.Decisions[i]; d.Target.Addr == target {
 					return view.Why(env.Stdout, w.plan, d)
@@ -107,12 +108,17 @@ func newValidate(env Env) *cobra.Command {
 				for _, m := range cfg.Models {
 					if _, err := checkpoint.ReadConfig(m.Source); errors.Is(err, fs.ErrNotExist) {
 						r := m.SourceRange
-						list = append(list, diag.Diagnostic{Severity: diag.Note, Summary: "Model not here", Subject: &r,
-							Detail: fmt.Sprintf("Model %q: %s has no config.json, so its rules were not asked about its layers.", m.Name, m.SourceText)})
+						list = append(list, diag.Diagnostic{
+							Severity: diag.Note, Summary: "Model not here", Subject: &r,
+							Detail: fmt.Sprintf("Model %q: %s has no config.json, so its rules were not asked about its layers.", m.Name, m.SourceText),
+						})
 						continue
 					}
-					_, ds := inspect(m)
+					model, ds := planner.Inspect(m)
 					list = append(list, ds...)
+					if model != nil {
+						list = append(list, checkModel(model)...)
+					}
 				}
 			}
 			list = list.Sorted()

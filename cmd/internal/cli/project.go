@@ -39,8 +39,7 @@ func (f *projectFlags) load(env Env) (*config.Config, error) {
 	if file == "" {
 		var err error
 		if file, err = load.Find(f.dir); err != nil {
-			var list diag.List
-			if errors.As(err, &list) {
+			if list, ok := errors.AsType[diag.List](err); ok {
 				return nil, diagError{list, nil}
 			}
 			return nil, usageError{err}
@@ -91,18 +90,14 @@ func selectModels(cfg *config.Config, patterns []string) []*config.Model {
 	return out
 }
 
-// inspect asks the rules of a model about each of its parts.
-func inspect(m *config.Model) (*planner.Model, diag.List) {
-	model, list := planner.Inspect(m)
-	if model == nil {
-		return nil, list
-	}
+// checkModel asks the rules of a model about each of its parts.
+func checkModel(model *planner.Model) diag.List {
 	parts := make([]addr.PartID, len(model.Parts))
 	for i, p := range model.Parts {
 		parts[i] = p.ID
 	}
-	list = append(list, lang.CheckRules(m, model.Properties(), parts)...)
-	return model, append(list, m.CheckContext(model.Arch.MaxPositionEmbeddings)...)
+	list := lang.CheckRules(model.Config, model.Properties(), parts)
+	return append(list, model.Config.CheckContext(model.Arch.MaxPositionEmbeddings)...)
 }
 
 // workspace is a planned project.
@@ -125,20 +120,11 @@ func (f *projectFlags) open(env Env, patterns []string) (*workspace, error) {
 	if len(patterns) == 0 {
 		patterns = cfg.DefaultTargets
 	}
-	models := selectModels(cfg, patterns)
-	var list diag.List
-	for _, m := range models {
-		_, ds := inspect(m)
-		list = append(list, ds...)
-	}
+	g, list := planner.New(selectModels(cfg, patterns), checkModel)
 	if list.HasErrors() {
 		return nil, diagError{list.Sorted(), cfg.Sources}
 	}
 	env.warn(list.Sorted(), cfg.Sources)
-	g, list := planner.New(models)
-	if list.HasErrors() {
-		return nil, diagError{list.Sorted(), cfg.Sources}
-	}
 	if err := g.Select(patterns); err != nil {
 		return nil, usageError{errors.Join(err, g.Close())}
 	}
@@ -165,5 +151,5 @@ func (w *workspace) buildable() error {
 	for i := range list {
 		list[i].Severity = diag.Error
 	}
-	return diagError{diag.List(list).Sorted(), w.cfg.Sources}
+	return diagError{list.Sorted(), w.cfg.Sources}
 }

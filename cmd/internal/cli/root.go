@@ -100,11 +100,11 @@ func Main(env Env, args []string) (code int) {
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	return report(env, ctx, root.ExecuteContext(ctx))
+	return report(ctx, env, root.ExecuteContext(ctx))
 }
 
 // report prints what went wrong and chooses the exit code.
-func report(env Env, ctx context.Context, err error) int {
+func report(ctx context.Context, env Env, err error) int {
 	var (
 		usage  usageError
 		exit   exitError

@@ -89,7 +89,7 @@ type runTime struct {
 	TokensPerSec       float64 `json:"tok_per_s"`
 }
 
-func run(cmd *cobra.Command, env Env, f *runFlags, args []string) error {
+func run(cmd *cobra.Command, env Env, f *runFlags, args []string) (err error) {
 	start := env.Now()
 	sima, err := findSimaFiles(args[0])
 	if err != nil {
@@ -99,7 +99,7 @@ func run(cmd *cobra.Command, env Env, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer model.Close()
+	defer func() { err = errors.Join(err, model.Close()) }()
 	loaded := env.Now()
 
 	prompt, err := promptIDs(env, model, f, args[1:])

@@ -101,7 +101,7 @@ func rules(b *strings.Builder, m *planner.Model) {
 	line(-1, "(default)", "")
 	embed := int64(m.Arch.VocabSize) * int64(m.Arch.HiddenSize) * 2
 	t.add("(embeddings)", "", "", string(config.BF16), Bytes(embed))
-	t.write(b, "  ")
+	t.write(b)
 }
 
 func place(file string, line int) string {
@@ -130,11 +130,11 @@ func precisionMap(b *strings.Builder, m *planner.Model) {
 	}
 	for from := 0; from < m.Arch.NumHiddenLayers; from += mapWidth {
 		to := min(from+mapWidth, m.Arch.NumHiddenLayers)
-		ruler := ""
+		var ruler strings.Builder
 		for l := from; l < to; l += 10 {
-			ruler += fmt.Sprintf("%-10d", l)
+			fmt.Fprintf(&ruler, "%-10d", l)
 		}
-		fmt.Fprintf(b, "  %-8s  %s\n", "layer", strings.TrimRight(ruler, " "))
+		fmt.Fprintf(b, "  %-8s  %s\n", "layer", strings.TrimRight(ruler.String(), " "))
 		for _, part := range addr.Parts {
 			for _, phase := range addr.Phases {
 				key := fmt.Sprintf("%-6s %s", part, phase.String()[:1])
@@ -219,7 +219,7 @@ func changes(b *strings.Builder, p *planner.Plan, m *planner.Model, all bool) {
 	for _, g := range groups {
 		t.add(symbol(g.state), fmt.Sprint(g.count), g.stage.String(), g.where(), g.reason)
 	}
-	t.write(b, "  ")
+	t.write(b)
 }
 
 func order(s planner.State) int {
@@ -345,7 +345,7 @@ func Why(w io.Writer, p *planner.Plan, d *planner.Decision) error {
 	for _, r := range d.Reasons {
 		t.add(string(r.Code), ReasonText(r))
 	}
-	t.write(&b, "  ")
+	t.write(&b)
 	if d.State == planner.MayRun {
 		b.WriteString("\nit waits for\n")
 		for i := range p.Decisions {
@@ -367,7 +367,7 @@ func Why(w io.Writer, p *planner.Plan, d *planner.Decision) error {
 		for _, in := range d.Preimage.Inputs {
 			t.add(in.Name, in.Digest.Short())
 		}
-		t.write(&b, "  ")
+		t.write(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -16,8 +16,8 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write prints the rows, each after indent.
-func (t *table) write(w io.Writer, indent string) {
+// write prints the rows, indented.
+func (t *table) write(w io.Writer) {
 	var width []int
 	for _, row := range t.rows {
 		for i, c := range row {
@@ -40,7 +40,7 @@ func (t *table) write(w io.Writer, indent string) {
 				b.WriteString(c + pad)
 			}
 		}
-		fmt.Fprintln(w, strings.TrimRight(indent+b.String(), " "))
+		fmt.Fprintln(w, strings.TrimRight("  "+b.String(), " "))
 	}
 }
 

@@ -1,0 +1,168 @@
+package planner_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/planner"
+	"github.com/llima-build/llima/planner/fingerprint"
+)
+
+// facts is a world of earlier builds, set by hand.
+type facts struct {
+	digests map[string]fingerprint.Digest
+	records map[string]planner.Record
+	actions map[fingerprint.Digest][]planner.Output
+	problem string
+	missing []string
+}
+
+func (f *facts) Digest(s planner.Source) (fingerprint.Digest, error) { return f.digests[s.Name], nil }
+
+func (f *facts) Record(a addr.Target) (planner.Record, bool, string) {
+	rec, ok := f.records[a.String()]
+	return rec, ok, f.problem
+}
+
+func (f *facts) Outputs(key fingerprint.Digest) ([]planner.Output, bool) {
+	out, ok := f.actions[key]
+	return out, ok
+}
+
+func (f *facts) Missing([]planner.Output) []string { return f.missing }
+
+func (f *facts) Modified(string, []planner.Published) []fingerprint.Reason { return nil }
+
+func target() *planner.Target {
+	t := &planner.Target{
+		Addr: addr.Target{Model: "m", Stage: addr.Quantize, Unit: "prefill.PRE.0"}, Version: 1,
+		Params: fingerprint.Params{}, Where: map[string]string{"precision": "rule x (llima.hcl:3)"},
+		Sources: []planner.Source{{Name: "tensor/w"}},
+		Deps:    []*planner.Target{{Addr: addr.Target{Model: "m", Stage: addr.ONNX, Unit: "prefill.PRE.0"}}},
+	}
+	t.Params.Set("precision", "BF16")
+	return t
+}
+
+var upstream = [][]planner.Output{{{Name: "g.onnx", Digest: "sha256:a"}}}
+
+// TestDecide walks a target through the reasons for which it may be stale.
+func TestDecide(t *testing.T) {
+	world := func() *facts {
+		return &facts{
+			digests: map[string]fingerprint.Digest{"tensor/w": "sha256:1"},
+			records: map[string]planner.Record{}, actions: map[fingerprint.Digest][]planner.Output{},
+		}
+	}
+	decide := func(tt *planner.Target, f *facts) planner.Decision {
+		d, err := planner.Decide(tt, upstream, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	first := decide(target(), world())
+	built := planner.Record{Key: first.Key, Preimage: first.Preimage, Outputs: []planner.Output{{Name: "o"}}}
+	for _, c := range []struct {
+		name   string
+		change func(tt *planner.Target, f *facts)
+		state  planner.State
+		want   fingerprint.Reason
+	}{
+		{"fresh", func(*planner.Target, *facts) {}, planner.Fresh, fingerprint.Reason{}},
+		{"never built", func(_ *planner.Target, f *facts) { clear(f.records) }, planner.Run, fingerprint.Reason{Code: fingerprint.NeverBuilt}},
+		{
+			"begun", func(tt *planner.Target, f *facts) { f.records[tt.Addr.String()] = planner.Record{} },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.Interrupted},
+		},
+		{
+			"damaged record", func(_ *planner.Target, f *facts) { f.problem = "damaged" },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.Interrupted, Name: "damaged"},
+		},
+		{
+			"parameter", func(tt *planner.Target, _ *facts) { tt.Params.Set("precision", "A_BF16_W_INT8") },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.ParamChanged, Name: "precision", Old: "BF16", New: "A_BF16_W_INT8", Where: "rule x (llima.hcl:3)"},
+		},
+		{
+			"parameter gone", func(tt *planner.Target, _ *facts) { delete(tt.Params, "precision") },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.ParamChanged, Name: "precision", Old: "BF16", Where: "rule x (llima.hcl:3)"},
+		},
+		{
+			"tensor", func(_ *planner.Target, f *facts) { f.digests["tensor/w"] = "sha256:2" },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.InputChanged, Name: "tensor/w", Old: "sha256:1", New: "sha256:2"},
+		},
+		{
+			"one more", func(tt *planner.Target, f *facts) {
+				tt.Sources = append(tt.Sources, planner.Source{Name: "tensor/b"})
+				f.digests["tensor/b"] = "sha256:3"
+			}, planner.Run, fingerprint.Reason{Code: fingerprint.InputAdded, Name: "tensor/b", New: "sha256:3"},
+		},
+		{
+			"one less", func(tt *planner.Target, _ *facts) { tt.Sources = nil },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.InputRemoved, Name: "tensor/w", Old: "sha256:1"},
+		},
+		{
+			"version", func(tt *planner.Target, _ *facts) { tt.Version = 2 },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.ToolChanged, Name: "quantize", Old: "1", New: "2"},
+		},
+		{
+			"blob gone", func(_ *planner.Target, f *facts) { f.missing = []string{"o"} },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.OutputMissing, Name: "o"},
+		},
+		{
+			"made before", func(_ *planner.Target, f *facts) { clear(f.records); f.actions[first.Key] = built.Outputs },
+			planner.Restore,
+			fingerprint.Reason{Code: fingerprint.NeverBuilt},
+		},
+	} {
+		tt, f := target(), world()
+		f.records[tt.Addr.String()] = built
+		c.change(tt, f)
+		d := decide(tt, f)
+		if d.State != c.state {
+			t.Errorf("%s: state %v, want %v", c.name, d.State, c.state)
+		}
+		want := []fingerprint.Reason{c.want}
+		if c.state == planner.Fresh {
+			want = nil
+		}
+		if !slices.Equal(d.Reasons, want) {
+			t.Errorf("%s: reasons %+v, want %+v", c.name, d.Reasons, want)
+		}
+	}
+	// What another target made is told apart from what came from outside.
+	f := world()
+	f.records[target().Addr.String()] = built
+	d, err := planner.Decide(target(), [][]planner.Output{{{Name: "g.onnx", Digest: "sha256:b"}}}, f)
+	if want := (fingerprint.Reason{Code: fingerprint.UpstreamChanged, Name: "onnx/g.onnx", Old: "sha256:a", New: "sha256:b"}); err != nil || len(d.Reasons) != 1 || d.Reasons[0] != want {
+		t.Errorf("reasons %+v, %v, want %+v", d.Reasons, err, want)
+	}
+}
+
+// TestKeyIsPinned guards the form of keys: changing it makes everything stale
+// for everybody, which has to be meant.
+func TestKeyIsPinned(t *testing.T) {
+	p := fingerprint.Preimage{Stage: "onnx", Version: 1, Params: fingerprint.Params{}, Inputs: []fingerprint.Input{{Name: "b", Digest: "sha256:2"}, {Name: "a", Digest: "sha256:1"}, {Name: "a", Digest: "sha256:1"}}}
+	p.Params.Set("z", 1)
+	p.Params.Set("a", []string{"x"})
+	if err := p.Normalize(); err != nil {
+		t.Fatal(err)
+	}
+	want := fingerprint.Sum([]byte("llima-fp/1\n" + `{"stage":"onnx","version":1,"params":{"a":["x"],"z":1},"inputs":[{"name":"a","digest":"sha256:1"},{"name":"b","digest":"sha256:2"}]}`))
+	if got := p.Key(); got != want {
+		t.Errorf("Key = %s, want %s", got, want)
+	}
+	p.Inputs = append(p.Inputs, fingerprint.Input{Name: "a", Digest: "sha256:9"})
+	if err := p.Normalize(); err == nil {
+		t.Error("one name with two digests was accepted")
+	}
+}

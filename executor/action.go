@@ -118,23 +118,22 @@ func (a *Action) Refer(name, tensor string) error {
 	if err != nil {
 		return err
 	}
-	a.declared = append(a.declared, planner.Output{Name: name, Digest: digest, Size: t.Length, Tensor: tensor})
+	a.declare(planner.Output{Name: name, Digest: digest, Size: t.Length, Tensor: tensor})
 	return nil
 }
 
 // Memo declares an output that may have been made before by another target:
 // make writes it to a path only if the store has nothing under the preimage's
-// key.
+// key. The tensors that make reads must be among the preimage's inputs.
 func (a *Action) Memo(name string, p fingerprint.Preimage, make func(path string) error) error {
 	if err := p.Normalize(); err != nil {
 		return err
 	}
 	key := p.Key()
-	unlock := a.exec.single(key)
-	defer unlock()
+	done := a.exec.singles.lock(key)
+	defer done()
 	if out, ok := a.exec.store.Outputs(key); ok && len(out) == 1 {
-		out[0].Name = name
-		a.declared = append(a.declared, out[0])
+		a.declare(planner.Output{Name: name, Digest: out[0].Digest, Size: out[0].Size})
 		return nil
 	}
 	f, err := os.CreateTemp(a.Dir, "memo-")
@@ -145,6 +144,7 @@ func (a *Action) Memo(name string, p fingerprint.Preimage, make func(path string
 	if err := f.Close(); err != nil {
 		return err
 	}
+	reads := len(a.used)
 	if err := make(path); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
@@ -152,9 +152,27 @@ func (a *Action) Memo(name string, p fingerprint.Preimage, make func(path string
 	if err != nil {
 		return err
 	}
+	// Other targets will believe this key at once, so look at its inputs now.
+	for _, src := range a.used[reads:] {
+		now, err := a.exec.store.Again(src)
+		if err != nil || !slices.ContainsFunc(p.Inputs, func(in fingerprint.Input) bool { return in.Digest == now }) {
+			return changedError(a.Target, src, err)
+		}
+	}
 	out := planner.Output{Name: name, Digest: digest, Size: size}
-	a.declared = append(a.declared, out)
-	return a.exec.store.Remember(key, []planner.Output{out})
+	a.declare(out)
+	return a.exec.store.Remember(&p, []planner.Output{out})
+}
+
+func (a *Action) declare(o planner.Output) { a.declared = append(a.declared, o) }
+
+// changedError says that a source is not what the target's key says.
+func changedError(t *planner.Target, src planner.Source, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s changed during the build: %w\n  run the same command again", filepath.Base(src.Path), err)
+	}
+	return fmt.Errorf("%s changed during the build (%s), so nothing of %s is kept\n  run the same command again",
+		filepath.Base(src.Path), src.Name, t.Addr)
 }
 
 // TensorDigest returns the digest of a tensor of the checkpoint.
@@ -195,7 +213,8 @@ func (a *Action) Keep(name string) (planner.Output, error) {
 	return planner.Output{Name: name, Digest: digest, Size: size}, err
 }
 
-// outputs moves what the action wrote into the store and lists it, sorted.
+// outputs moves what the action wrote into the store and lists it, sorted. It
+// checks what was declared: regular files, each name once, at least one.
 func (a *Action) outputs() ([]planner.Output, error) {
 	out := slices.Clone(a.declared)
 	err := filepath.WalkDir(a.Dir, func(path string, d os.DirEntry, err error) error {
@@ -206,6 +225,9 @@ func (a *Action) outputs() ([]planner.Output, error) {
 		if err != nil {
 			return err
 		}
+		if !d.Type().IsRegular() {
+			return fmt.Errorf("llima: internal error: output %s of %s is not a regular file", rel, a.Target.Addr)
+		}
 		o, err := a.Keep(filepath.ToSlash(rel))
 		out = append(out, o)
 		return err
@@ -214,7 +236,16 @@ func (a *Action) outputs() ([]planner.Output, error) {
 		return nil, err
 	}
 	slices.SortFunc(out, func(x, y planner.Output) int { return strings.Compare(x.Name, y.Name) })
-	return slices.CompactFunc(out, func(x, y planner.Output) bool { return x == y }), nil
+	out = slices.Compact(out)
+	for i := 1; i < len(out); i++ {
+		if out[i].Name == out[i-1].Name {
+			return nil, fmt.Errorf("llima: internal error: %s has two outputs %s", a.Target.Addr, out[i].Name)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("llima: internal error: %s has no outputs", a.Target.Addr)
+	}
+	return out, nil
 }
 
 func (a *Action) close() error {
@@ -225,28 +256,36 @@ func (a *Action) close() error {
 	return errors.Join(errs...)
 }
 
-// singles lets one target at a time work under a key.
+// singles lets one at a time work under a key.
 type singles struct {
 	mu   sync.Mutex
 	held map[fingerprint.Digest]chan struct{}
 }
 
-func (s *singles) lock(key fingerprint.Digest) (unlock func()) {
-	for {
+// try takes a key, or returns a channel that is closed when it is given back.
+func (s *singles) try(key fingerprint.Digest) (busy <-chan struct{}, done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.held[key]; ok {
+		return c, nil
+	}
+	c := make(chan struct{})
+	s.held[key] = c
+	return nil, func() {
 		s.mu.Lock()
-		busy, ok := s.held[key]
-		if !ok {
-			done := make(chan struct{})
-			s.held[key] = done
-			s.mu.Unlock()
-			return func() {
-				s.mu.Lock()
-				delete(s.held, key)
-				s.mu.Unlock()
-				close(done)
-			}
-		}
+		delete(s.held, key)
 		s.mu.Unlock()
+		close(c)
+	}
+}
+
+// lock waits for a key.
+func (s *singles) lock(key fingerprint.Digest) (done func()) {
+	for {
+		busy, done := s.try(key)
+		if busy == nil {
+			return done
+		}
 		<-busy
 	}
 }

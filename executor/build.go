@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llima-build/llima/executor/store"
@@ -88,8 +90,6 @@ type build struct {
 	done    int
 }
 
-func (b *build) single(key fingerprint.Digest) (unlock func()) { return b.singles.lock(key) }
-
 // Build makes every target of a graph fresh. Targets that fail leave theirs
 // stale and, unless KeepGoing is set, stop the build.
 func Build(ctx context.Context, g *planner.Graph, st *store.Store, opt Options) (Summary, error) {
@@ -98,19 +98,18 @@ func Build(ctx context.Context, g *planner.Graph, st *store.Store, opt Options) 
 	if err := st.Create(); err != nil {
 		return b.sum, err
 	}
-	unlock, err := b.lock()
+	unlock, err := b.lock(ctx)
 	if err != nil {
 		return b.sum, errors.Join(err, unlock())
 	}
-	err = errors.Join(st.Sweep(), b.dropModified())
-	if err == nil {
+	if err = st.Begin(); err == nil {
 		err = b.run(ctx)
 	}
-	return b.sum, errors.Join(err, st.Flush(), unlock())
+	return b.sum, errors.Join(err, st.End(), st.Flush(), unlock())
 }
 
 // lock takes the lock of every output, in order of their paths.
-func (b *build) lock() (unlock func() error, err error) {
+func (b *build) lock(ctx context.Context) (unlock func() error, err error) {
 	models := slices.Clone(b.graph.Models)
 	slices.SortFunc(models, func(x, y *planner.Model) int { return strings.Compare(x.Config.Output, y.Config.Output) })
 	var unlocks []func() error
@@ -122,7 +121,7 @@ func (b *build) lock() (unlock func() error, err error) {
 		return errors.Join(errs...)
 	}
 	for _, m := range models {
-		u, err := b.store.Lock(m.Config.Output, b.opt.Holder, func(held *store.HeldError) error {
+		u, err := b.store.Lock(ctx, m.Config.Name, m.Config.Output, b.opt.Holder, func(held *store.HeldError) error {
 			if b.opt.NoWait {
 				return held
 			}
@@ -140,18 +139,6 @@ func (b *build) lock() (unlock func() error, err error) {
 	return unlock, nil
 }
 
-// dropModified removes blobs that were changed through the output folder.
-func (b *build) dropModified() error {
-	var errs []error
-	for _, t := range b.graph.Order {
-		if t.Addr.Stage == addr.Package {
-			rec, _, _ := b.store.Record(t.Addr)
-			errs = append(errs, b.store.DropModified(t.Model.Config.Output, rec.Published))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 func (b *build) emit(e Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,78 +148,108 @@ func (b *build) emit(e Event) {
 	}
 }
 
-// run hands targets to workers as their dependencies become fresh.
-func (b *build) run(parent context.Context) error {
-	ctx, cancel := context.WithCancelCause(parent)
-	defer cancel(nil)
-	waiting := map[*planner.Target]int{}
-	users := map[*planner.Target][]*planner.Target{}
+// outcome is what a worker says of a target.
+type outcome struct {
+	t     *planner.Target
+	busy  <-chan struct{} // another target makes the same thing: try again when it is closed
+	err   error
+	panic any
+}
+
+// run hands targets to workers as their dependencies become fresh. After a
+// failure, what runs is let finish, and nothing more is started unless
+// KeepGoing is set.
+func (b *build) run(ctx context.Context) error {
+	waiting := make(map[*planner.Target]int, len(b.graph.Order))
+	users := make(map[*planner.Target][]*planner.Target, len(b.graph.Order))
 	for _, t := range b.graph.Order {
-		deps := map[*planner.Target]bool{}
+		waiting[t] = len(t.Deps)
 		for _, d := range t.Deps {
-			if !deps[d] {
-				deps[d] = true
-				users[d] = append(users[d], t)
-			}
+			users[d] = append(users[d], t)
 		}
-		waiting[t] = len(deps)
-	}
-	type result struct {
-		t   *planner.Target
-		err error
 	}
 	ready := make(chan *planner.Target, len(b.graph.Order))
-	results := make(chan result, len(b.graph.Order))
+	outcomes := make(chan outcome, len(b.graph.Order))
+	var stop atomic.Bool
 	var wg sync.WaitGroup
 	for range max(b.opt.Jobs, 1) {
 		wg.Go(func() {
 			for t := range ready {
-				err := context.Cause(ctx)
-				if err == nil {
-					err = b.target(ctx, t)
+				if stop.Load() || ctx.Err() != nil {
+					outcomes <- outcome{t: t, err: errStopped}
+					continue
 				}
-				results <- result{t, err}
+				outcomes <- b.attempt(ctx, t)
 			}
 		})
 	}
-	running := 0
-	start := func(t *planner.Target) { running++; ready <- t }
+	pending := 0
+	start := func(t *planner.Target) { pending++; ready <- t }
 	for _, t := range b.graph.Order {
 		if waiting[t] == 0 {
 			start(t)
 		}
 	}
 	var fatal error
+	var thrown any
 	finished := 0
-	for running > 0 {
-		r := <-results
-		running--
-		if r.err != nil {
-			if fatal == nil && !b.opt.KeepGoing {
-				fatal = r.err
-				cancel(r.err)
-			}
+	for pending > 0 {
+		o := <-outcomes
+		if o.busy != nil {
+			go func() { <-o.busy; ready <- o.t }()
 			continue
 		}
-		finished++
-		for _, u := range users[r.t] {
-			if waiting[u]--; waiting[u] == 0 {
-				start(u)
+		pending--
+		switch {
+		case o.panic != nil:
+			thrown = o.panic
+			stop.Store(true)
+		case o.err != nil:
+			if !errors.Is(o.err, errStopped) && fatal == nil {
+				fatal = o.err
+			}
+			stop.Store(stop.Load() || !b.opt.KeepGoing)
+		default:
+			finished++
+			for _, u := range users[o.t] {
+				if waiting[u]--; waiting[u] == 0 {
+					start(u)
+				}
 			}
 		}
 	}
 	close(ready)
 	wg.Wait()
-	b.sum.Skipped = len(b.graph.Order) - finished - len(b.failed)
+	if thrown != nil {
+		panic(thrown)
+	}
 	b.sum.Failed = len(b.failed)
+	b.sum.Skipped = len(b.graph.Order) - finished - b.sum.Failed
+	slices.Sort(b.failed)
 	switch {
-	case parent.Err() != nil:
-		return parent.Err()
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case len(b.failed) > 0:
 		return &FailedError{b.failed}
 	default:
 		return fatal
 	}
+}
+
+// errStopped says that a target was not started.
+var errStopped = errors.New("not started")
+
+// attempt makes one target fresh. A panic is carried to Build's caller, where
+// it can be recovered.
+func (b *build) attempt(ctx context.Context, t *planner.Target) (o outcome) {
+	o.t = t
+	defer func() {
+		if r := recover(); r != nil {
+			o.panic = fmt.Sprintf("%v\n%s", r, debug.Stack())
+		}
+	}()
+	o.busy, o.err = b.target(ctx, t)
+	return o
 }
 
 // step announces a step of the protocol.
@@ -243,8 +260,8 @@ func (b *build) step(name string, t *planner.Target) error {
 	return b.opt.Step(name, t)
 }
 
-// target makes one target fresh.
-func (b *build) target(ctx context.Context, t *planner.Target) error {
+// target makes one target fresh, unless another is making the same thing.
+func (b *build) target(ctx context.Context, t *planner.Target) (busy <-chan struct{}, err error) {
 	b.mu.Lock()
 	deps := make([][]planner.Output, len(t.Deps))
 	for i, d := range t.Deps {
@@ -253,29 +270,30 @@ func (b *build) target(ctx context.Context, t *planner.Target) error {
 	b.mu.Unlock()
 	d, err := planner.Decide(t, deps, b.store)
 	if err != nil {
-		return b.fail(t, err, "")
+		return nil, b.fail(t, err, "")
 	}
 	if d.State == planner.Run && t.Addr.Stage != addr.Package {
-		// Another layer may be making the same thing: wait, then look again.
-		unlock := b.single(d.Key)
-		defer unlock()
-		if out, ok := b.store.Outputs(d.Key); ok {
-			d.State, d.Outputs = planner.Restore, out
+		busy, done := b.singles.try(d.Key)
+		if busy != nil {
+			return busy, nil
 		}
+		defer done()
 	}
 	began := b.opt.Now()
 	switch d.State {
 	case planner.Fresh:
 	case planner.Restore:
-		err = b.store.Put(t.Addr, planner.Record{Key: d.Key, Preimage: d.Preimage, Outputs: d.Outputs})
+		err = b.store.Put(t.Addr, planner.Record{Key: d.Key})
 	case planner.Run, planner.MayRun:
 		d.Outputs, err = b.act(ctx, t, &d, began)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.mu.Lock()
-	b.outputs[t] = d.Outputs
+	if b.outputs[t] = d.Outputs; d.Outputs == nil {
+		b.outputs[t] = []planner.Output{} // known to be none
+	}
 	b.done++
 	switch d.State {
 	case planner.Fresh:
@@ -287,7 +305,7 @@ func (b *build) target(ctx context.Context, t *planner.Target) error {
 	}
 	b.mu.Unlock()
 	b.emit(Event{Kind: Finished, Target: t, State: d.State, Wall: b.opt.Now().Sub(began)})
-	return nil
+	return nil, nil
 }
 
 func (b *build) fail(t *planner.Target, err error, log string) error {
@@ -309,24 +327,25 @@ func (b *build) act(ctx context.Context, t *planner.Target, d *planner.Decision,
 		return nil, b.fail(t, fmt.Errorf("llima: internal error: no code for stage %s", t.Addr.Stage), "")
 	}
 	b.emit(Event{Kind: Started, Target: t, Reasons: d.Reasons})
-	var log bytes.Buffer
+	var log logBuffer
 	outputs, err := b.protocol(ctx, stage, t, d, began, &log)
 	if err != nil {
-		if log.Len() > 0 {
-			err = errors.Join(err, os.WriteFile(b.store.LogPath(t.Addr), log.Bytes(), 0o644))
+		text := log.String()
+		if text != "" {
+			err = errors.Join(err, os.WriteFile(b.store.LogPath(t.Addr), []byte(text), 0o644))
 		}
-		return nil, b.fail(t, err, tail(log.String(), 40))
+		return nil, b.fail(t, err, tail(text, tailLines))
 	}
 	return outputs, nil
 }
 
-func (b *build) protocol(ctx context.Context, stage Stage, t *planner.Target, d *planner.Decision, began time.Time, log *bytes.Buffer) (outputs []planner.Output, err error) {
+func (b *build) protocol(ctx context.Context, stage Stage, t *planner.Target, d *planner.Decision, began time.Time, log io.Writer) (outputs []planner.Output, err error) {
 	earlier, _, _ := b.store.Record(t.Addr)
 	if err := b.step("drop", t); err != nil {
 		return nil, err
 	}
 	// What was published stays known, so that a later build can remove it.
-	if err := b.store.Put(t.Addr, planner.Record{Published: earlier.Published}); err != nil {
+	if err := b.store.Put(t.Addr, planner.Record{Folder: earlier.Folder, Published: earlier.Published}); err != nil {
 		return nil, err
 	}
 	if err := b.step("run", t); err != nil {
@@ -354,45 +373,58 @@ func (b *build) protocol(ctx context.Context, stage Stage, t *planner.Target, d 
 	if err := b.step("store", t); err != nil {
 		return nil, err
 	}
-	rec := planner.Record{Key: d.Key, Preimage: d.Preimage}
+	rec := planner.Record{Key: d.Key}
 	if a.publish {
-		if rec.Published, err = b.publish(t, a, earlier.Published); err != nil {
+		rec.Folder = t.Model.Config.Output
+		if rec.Published, err = b.publish(t, a, &earlier); err != nil {
 			return nil, err
 		}
-	} else {
-		if rec.Outputs, err = a.outputs(); err != nil {
+		// Publishing has read the sources once more.
+		if err := b.unchanged(t, a, d); err != nil {
 			return nil, err
 		}
-		if err := b.step("remember", t); err != nil {
-			return nil, err
-		}
-		if err := b.store.Remember(d.Key, rec.Outputs); err != nil {
-			return nil, err
-		}
+	} else if outputs, err = a.outputs(); err != nil {
+		return nil, err
+	}
+	if err := b.step("remember", t); err != nil {
+		return nil, err
+	}
+	if err := b.store.Remember(&d.Preimage, outputs); err != nil {
+		return nil, err
 	}
 	if err := b.step("record", t); err != nil {
 		return nil, err
 	}
-	rec.WallMS = b.opt.Now().Sub(began).Milliseconds()
-	return rec.Outputs, b.store.Put(t.Addr, rec)
+	rec.WallMillis = b.opt.Now().Sub(began).Milliseconds()
+	return outputs, b.store.Put(t.Addr, rec)
 }
 
 // publish writes the output folder. Until the new record is there the old one
-// lists what both may have left behind.
-func (b *build) publish(t *planner.Target, a *Action, earlier []planner.Published) ([]planner.Published, error) {
-	known := slices.Clone(earlier)
+// lists what both may have left behind; files of another folder are not ours
+// to remove.
+func (b *build) publish(t *planner.Target, a *Action, earlier *planner.Record) ([]planner.Published, error) {
+	folder := t.Model.Config.Output
+	var known []planner.Published
+	if earlier.Folder == folder {
+		known = slices.Clone(earlier.Published)
+	}
+	listed := make(map[string]bool, len(known)+len(a.entries))
+	for _, p := range known {
+		listed[p.Path] = true
+	}
 	for _, e := range a.entries {
-		if !slices.ContainsFunc(known, func(p planner.Published) bool { return p.Path == e.Path }) {
+		if !listed[e.Path] {
+			listed[e.Path] = true
 			known = append(known, planner.Published{Path: e.Path})
 		}
 	}
-	if err := b.store.Put(t.Addr, planner.Record{Published: known}); err != nil {
+	if err := b.store.Put(t.Addr, planner.Record{Folder: folder, Published: known}); err != nil {
 		return nil, err
 	}
 	if err := b.step("publish", t); err != nil {
 		return nil, err
 	}
-	return b.store.Publish(t.Model.Config.Output, a.entries, known)
+	return b.store.Publish(folder, a.entries, known)
 }
 
 // inputs lists what a target's dependencies made.
@@ -419,18 +451,46 @@ func (b *build) unchanged(t *planner.Target, a *Action, d *planner.Decision) err
 	for _, in := range d.Preimage.Inputs {
 		want[in.Name] = in.Digest
 	}
+	for _, in := range a.inputs {
+		if in.Tensor != "" {
+			want[planner.TensorName(in.Tensor)] = in.Digest
+		}
+	}
+	for _, o := range a.declared {
+		if o.Tensor != "" {
+			want[planner.TensorName(o.Tensor)] = o.Digest
+		}
+	}
 	for _, src := range slices.Concat(t.Sources, a.used) {
 		now, err := b.store.Again(src)
-		if err != nil {
-			return fmt.Errorf("%s changed during the build: %w\n  run the same command again", src.Path, err)
-		}
-		if old, ok := want[src.Name]; ok && old != now {
-			return fmt.Errorf("%s changed during the build (%s), so nothing of %s is kept\n  run the same command again",
-				filepath.Base(src.Path), src.Name, t.Addr)
+		if old, ok := want[src.Name]; err != nil || ok && old != now {
+			return changedError(t, src, err)
 		}
 	}
 	return nil
 }
+
+// logBuffer holds what a stage writes, from whichever of its goroutines.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// tailLines is how much of a failed target's log is shown.
+const tailLines = 40
 
 // tail returns the last lines of a log.
 func tail(s string, lines int) string {

@@ -19,25 +19,38 @@ type Facts interface {
 	// Record returns what is remembered of a target; ok is false where nothing
 	// is. problem says why a record that was there cannot be used.
 	Record(addr.Target) (rec Record, ok bool, problem string)
-	// Outputs returns what was made under a key, if all of it is still there.
-	Outputs(key fingerprint.Digest) ([]Output, bool)
-	// Missing lists those outputs that the store no longer has.
-	Missing([]Output) []string
-	// Modified compares the output folder with what was published into it.
+	// Result returns what was made under a key, and which of it the store no
+	// longer has as it was made; ok is false where nothing is known.
+	Result(key fingerprint.Digest) (outputs []Output, lost []fingerprint.Reason, ok bool)
+	// Preimage returns what a key was made of, for comparison.
+	Preimage(key fingerprint.Digest) (fingerprint.Preimage, bool)
+	// Modified compares a target's output folder with what was published.
 	Modified(folder string, files []Published) []fingerprint.Reason
 }
 
 // Decide says whether a target is stale, given the outputs of its
-// dependencies. Plan, why and build all ask it.
+// dependencies. Plan, why and build all ask it. A nil entry of deps is a
+// dependency whose outputs are not known yet: then the target has to run if
+// something else changed, and may run if nothing did.
 func Decide(t *Target, deps [][]Output, facts Facts) (Decision, error) {
 	d := Decision{Target: t}
-	var err error
-	if d.Preimage, err = t.preimage(deps, facts); err != nil {
+	unknown, err := d.read(deps, facts)
+	if err != nil {
 		return d, err
 	}
-	d.Key = d.Preimage.Key()
 	rec, known, problem := facts.Record(t.Addr)
+	if len(unknown) > 0 {
+		d.foresee(&rec, unknown, facts)
+		return d, nil
+	}
+	d.Key = d.Preimage.Key()
+	outputs, lost, made := facts.Result(d.Key)
+	d.Outputs = outputs
+	made = made && len(lost) == 0
 	switch {
+	case t.Force:
+		d.Reasons = []fingerprint.Reason{{Code: fingerprint.Forced}}
+		made = false
 	case problem != "":
 		d.Reasons = []fingerprint.Reason{{Code: fingerprint.Interrupted, Name: problem}}
 	case !known:
@@ -45,49 +58,112 @@ func Decide(t *Target, deps [][]Output, facts Facts) (Decision, error) {
 	case rec.Key == "":
 		d.Reasons = []fingerprint.Reason{{Code: fingerprint.Interrupted}}
 	case rec.Key != d.Key:
-		d.Reasons = t.explain(fingerprint.Diff(&rec.Preimage, &d.Preimage, isUpstream))
-	default:
-		d.Reasons = t.check(&rec, facts)
-		d.Outputs = rec.Outputs
-		if len(d.Reasons) == 0 {
-			return d, nil
-		}
+		d.Reasons = t.explain(rec.Key, &d.Preimage, facts)
+	case t.Addr.Stage == addr.Package: // publishing is an effect, not an output
+		d.Reasons = facts.Modified(t.Model.Config.Output, rec.Published)
+	case len(lost) > 0:
+		d.Reasons = lost
+	case !made:
+		d.Reasons = []fingerprint.Reason{{Code: fingerprint.OutputMissing, Name: "the list of what it made"}}
 	}
-	d.State = Run
-	if t.Addr.Stage != addr.Package { // publishing is an effect, not an output
-		if out, ok := facts.Outputs(d.Key); ok {
-			d.State, d.Outputs = Restore, out
-		}
+	switch {
+	case len(d.Reasons) == 0:
+		d.State = Fresh
+	case made && t.Addr.Stage != addr.Package:
+		d.State = Restore
+	default:
+		d.State, d.Outputs = Run, nil
 	}
 	return d, nil
 }
 
-func (t *Target) check(rec *Record, facts Facts) []fingerprint.Reason {
-	if t.Addr.Stage == addr.Package {
-		return facts.Modified(t.Model.Config.Output, rec.Published)
-	}
-	var out []fingerprint.Reason
-	for _, name := range facts.Missing(rec.Outputs) {
-		out = append(out, fingerprint.Reason{Code: fingerprint.OutputMissing, Name: name})
-	}
-	return out
-}
-
-func (t *Target) preimage(deps [][]Output, facts Facts) (fingerprint.Preimage, error) {
+// read makes the preimage of what is known, and lists the dependencies whose
+// outputs are not.
+func (d *Decision) read(deps [][]Output, facts Facts) (unknown map[*Target]bool, err error) {
+	t := d.Target
 	p := fingerprint.Preimage{Stage: t.Addr.Stage.String(), Version: t.Version, Params: t.Params}
+	p.Inputs = make([]fingerprint.Input, 0, len(t.Sources)+2*len(deps))
 	for _, s := range t.Sources {
 		digest, err := facts.Digest(s)
 		if err != nil {
-			return p, fmt.Errorf("%s: %s: %w", t.Addr, s.Name, err)
+			return nil, fmt.Errorf("%s: %s: %w", t.Addr, s.Name, err)
 		}
 		p.Inputs = append(p.Inputs, fingerprint.Input{Name: s.Name, Digest: digest})
 	}
+	type made struct {
+		stage addr.Stage
+		first *Output
+	}
+	seen := make(map[made]bool, len(deps))
 	for i, outputs := range deps {
+		if outputs == nil {
+			if unknown == nil {
+				unknown = map[*Target]bool{}
+			}
+			unknown[t.Deps[i]] = true
+			continue
+		}
+		// Targets that share a result share its list: once is enough.
+		if len(outputs) > 0 {
+			m := made{t.Deps[i].Addr.Stage, &outputs[0]}
+			if seen[m] {
+				continue
+			}
+			seen[m] = true
+		}
 		for _, o := range outputs {
 			p.Inputs = append(p.Inputs, fingerprint.Input{Name: InputName(t.Deps[i], o), Digest: o.Digest})
 		}
 	}
-	return p, p.Normalize()
+	err = p.Normalize()
+	d.Preimage = p
+	return unknown, err
+}
+
+// foresee decides while inputs are missing: what is known may already differ.
+func (d *Decision) foresee(rec *Record, unknown map[*Target]bool, facts Facts) {
+	d.State = MayRun
+	if d.Target.Force {
+		d.State, d.Reasons = Run, []fingerprint.Reason{{Code: fingerprint.Forced}}
+		return
+	}
+	if rec.Key == "" {
+		return
+	}
+	old, ok := facts.Preimage(rec.Key)
+	if !ok {
+		return
+	}
+	pending := map[string]bool{}
+	for t := range unknown {
+		pending[t.Addr.Stage.String()] = true
+	}
+	for _, r := range d.Target.place(fingerprint.Diff(&old, &d.Preimage, isUpstream)) {
+		stage, _, _ := strings.Cut(r.Name, "/")
+		if isUpstream(r.Name) && pending[stage] {
+			continue // it may come back as it was
+		}
+		d.State = Run
+		d.Reasons = append(d.Reasons, r)
+	}
+	if d.Target.Addr.Stage == addr.Package {
+		if damage := facts.Modified(d.Target.Model.Config.Output, rec.Published); len(damage) > 0 {
+			d.State = Run
+			d.Reasons = append(d.Reasons, damage...)
+		}
+	}
+}
+
+// explain says what makes the key differ from that of the last build.
+func (t *Target) explain(old fingerprint.Digest, now *fingerprint.Preimage, facts Facts) []fingerprint.Reason {
+	was, ok := facts.Preimage(old)
+	if !ok {
+		return []fingerprint.Reason{{Code: fingerprint.Interrupted, Name: "what its last build read is not known any more"}}
+	}
+	if reasons := t.place(fingerprint.Diff(&was, now, isUpstream)); len(reasons) > 0 {
+		return reasons
+	}
+	return []fingerprint.Reason{{Code: fingerprint.ToolChanged, Name: "key", Old: old.Short(), New: now.Key().Short()}}
 }
 
 // InputName is the name by which a target reads an output of another: the
@@ -102,8 +178,8 @@ func isUpstream(name string) bool {
 	return ok
 }
 
-// explain adds the place in the configuration that set a changed parameter.
-func (t *Target) explain(reasons []fingerprint.Reason) []fingerprint.Reason {
+// place adds the place in the configuration that set a changed parameter.
+func (t *Target) place(reasons []fingerprint.Reason) []fingerprint.Reason {
 	for i := range reasons {
 		if reasons[i].Code == fingerprint.ParamChanged {
 			reasons[i].Where = t.Where[reasons[i].Name]
@@ -121,26 +197,31 @@ type Plan struct {
 // Evaluate decides on every target. What depends on a target that has to run
 // may run: its inputs are not known yet.
 func Evaluate(g *Graph, facts Facts) (*Plan, error) {
-	p := &Plan{Graph: g}
-	outputs := map[*Target][]Output{}
+	p := &Plan{Graph: g, Decisions: make([]Decision, 0, len(g.Order))}
+	outputs := make(map[*Target][]Output, len(g.Order))
+	running := map[fingerprint.Digest]*Target{}
 	for _, t := range g.Order {
-		deps, unknown := make([][]Output, len(t.Deps)), false
+		deps := make([][]Output, len(t.Deps))
 		for i, d := range t.Deps {
-			out, ok := outputs[d]
-			deps[i], unknown = out, unknown || !ok
-		}
-		if unknown {
-			p.Decisions = append(p.Decisions, Decision{Target: t, State: MayRun})
-			continue
+			deps[i] = outputs[d]
 		}
 		d, err := Decide(t, deps, facts)
 		if err != nil {
 			return nil, err
 		}
-		p.Decisions = append(p.Decisions, d)
-		if d.State != Run {
-			outputs[t] = d.Outputs
+		switch {
+		case d.State == Fresh, d.State == Restore:
+			if outputs[t] = d.Outputs; d.Outputs == nil {
+				outputs[t] = []Output{}
+			}
+		case d.State == Run && d.Key != "" && t.Addr.Stage != addr.Package:
+			if first, ok := running[d.Key]; ok {
+				d.State, d.With = Restore, first
+			} else {
+				running[d.Key] = t
+			}
 		}
+		p.Decisions = append(p.Decisions, d)
 	}
 	return p, nil
 }

@@ -1,6 +1,8 @@
 package planner_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 	"testing"
 
@@ -13,9 +15,15 @@ import (
 type facts struct {
 	digests map[string]fingerprint.Digest
 	records map[string]planner.Record
-	actions map[fingerprint.Digest][]planner.Output
+	results map[fingerprint.Digest]result
 	problem string
-	missing []string
+	lost    []fingerprint.Reason
+}
+
+// result is what was made under a key.
+type result struct {
+	preimage fingerprint.Preimage
+	outputs  []planner.Output
 }
 
 func (f *facts) Digest(s planner.Source) (fingerprint.Digest, error) { return f.digests[s.Name], nil }
@@ -25,12 +33,15 @@ func (f *facts) Record(a addr.Target) (planner.Record, bool, string) {
 	return rec, ok, f.problem
 }
 
-func (f *facts) Outputs(key fingerprint.Digest) ([]planner.Output, bool) {
-	out, ok := f.actions[key]
-	return out, ok
+func (f *facts) Result(key fingerprint.Digest) ([]planner.Output, []fingerprint.Reason, bool) {
+	r, ok := f.results[key]
+	return r.outputs, f.lost, ok
 }
 
-func (f *facts) Missing([]planner.Output) []string { return f.missing }
+func (f *facts) Preimage(key fingerprint.Digest) (fingerprint.Preimage, bool) {
+	r, ok := f.results[key]
+	return r.preimage, ok
+}
 
 func (f *facts) Modified(string, []planner.Published) []fingerprint.Reason { return nil }
 
@@ -52,7 +63,7 @@ func TestDecide(t *testing.T) {
 	world := func() *facts {
 		return &facts{
 			digests: map[string]fingerprint.Digest{"tensor/w": "sha256:1"},
-			records: map[string]planner.Record{}, actions: map[fingerprint.Digest][]planner.Output{},
+			records: map[string]planner.Record{}, results: map[fingerprint.Digest]result{},
 		}
 	}
 	decide := func(tt *planner.Target, f *facts) planner.Decision {
@@ -63,7 +74,8 @@ func TestDecide(t *testing.T) {
 		return d
 	}
 	first := decide(target(), world())
-	built := planner.Record{Key: first.Key, Preimage: first.Preimage, Outputs: []planner.Output{{Name: "o"}}}
+	built := planner.Record{Key: first.Key}
+	made := result{first.Preimage, []planner.Output{{Name: "o"}}}
 	for _, c := range []struct {
 		name   string
 		change func(tt *planner.Target, f *facts)
@@ -71,14 +83,14 @@ func TestDecide(t *testing.T) {
 		want   fingerprint.Reason
 	}{
 		{"fresh", func(*planner.Target, *facts) {}, planner.Fresh, fingerprint.Reason{}},
-		{"never built", func(_ *planner.Target, f *facts) { clear(f.records) }, planner.Run, fingerprint.Reason{Code: fingerprint.NeverBuilt}},
+		{"never built", func(_ *planner.Target, f *facts) { clear(f.records); clear(f.results) }, planner.Run, fingerprint.Reason{Code: fingerprint.NeverBuilt}},
 		{
-			"begun", func(tt *planner.Target, f *facts) { f.records[tt.Addr.String()] = planner.Record{} },
+			"begun", func(tt *planner.Target, f *facts) { f.records[tt.Addr.String()] = planner.Record{}; clear(f.results) },
 			planner.Run,
 			fingerprint.Reason{Code: fingerprint.Interrupted},
 		},
 		{
-			"damaged record", func(_ *planner.Target, f *facts) { f.problem = "damaged" },
+			"damaged record", func(_ *planner.Target, f *facts) { f.problem = "damaged"; clear(f.results) },
 			planner.Run,
 			fingerprint.Reason{Code: fingerprint.Interrupted, Name: "damaged"},
 		},
@@ -114,18 +126,25 @@ func TestDecide(t *testing.T) {
 			fingerprint.Reason{Code: fingerprint.ToolChanged, Name: "quantize", Old: "1", New: "2"},
 		},
 		{
-			"blob gone", func(_ *planner.Target, f *facts) { f.missing = []string{"o"} },
+			"forced", func(tt *planner.Target, _ *facts) { tt.Force = true },
+			planner.Run,
+			fingerprint.Reason{Code: fingerprint.Forced},
+		},
+		{
+			"blob gone", func(_ *planner.Target, f *facts) {
+				f.lost = []fingerprint.Reason{{Code: fingerprint.OutputMissing, Name: "o"}}
+			},
 			planner.Run,
 			fingerprint.Reason{Code: fingerprint.OutputMissing, Name: "o"},
 		},
 		{
-			"made before", func(_ *planner.Target, f *facts) { clear(f.records); f.actions[first.Key] = built.Outputs },
+			"made before", func(_ *planner.Target, f *facts) { clear(f.records) },
 			planner.Restore,
 			fingerprint.Reason{Code: fingerprint.NeverBuilt},
 		},
 	} {
 		tt, f := target(), world()
-		f.records[tt.Addr.String()] = built
+		f.records[tt.Addr.String()], f.results[built.Key] = built, made
 		c.change(tt, f)
 		d := decide(tt, f)
 		if d.State != c.state {
@@ -141,7 +160,7 @@ func TestDecide(t *testing.T) {
 	}
 	// What another target made is told apart from what came from outside.
 	f := world()
-	f.records[target().Addr.String()] = built
+	f.records[target().Addr.String()], f.results[built.Key] = built, made
 	d, err := planner.Decide(target(), [][]planner.Output{{{Name: "g.onnx", Digest: "sha256:b"}}}, f)
 	if want := (fingerprint.Reason{Code: fingerprint.UpstreamChanged, Name: "onnx/g.onnx", Old: "sha256:a", New: "sha256:b"}); err != nil || len(d.Reasons) != 1 || d.Reasons[0] != want {
 		t.Errorf("reasons %+v, %v, want %+v", d.Reasons, err, want)
@@ -164,5 +183,42 @@ func TestKeyIsPinned(t *testing.T) {
 	p.Inputs = append(p.Inputs, fingerprint.Input{Name: "a", Digest: "sha256:9"})
 	if err := p.Normalize(); err == nil {
 		t.Error("one name with two digests was accepted")
+	}
+}
+
+// TestDecideWithUnknownInputs holds that a target whose dependency has yet to
+// run is said to run only where something else changed for certain.
+func TestDecideWithUnknownInputs(t *testing.T) {
+	f := &facts{
+		digests: map[string]fingerprint.Digest{"tensor/w": "sha256:1"},
+		records: map[string]planner.Record{}, results: map[fingerprint.Digest]result{},
+	}
+	d, err := planner.Decide(target(), upstream, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.records[target().Addr.String()], f.results[d.Key] = planner.Record{Key: d.Key}, result{preimage: d.Preimage}
+	unknown := [][]planner.Output{nil}
+	if d, err = planner.Decide(target(), unknown, f); err != nil || d.State != planner.MayRun || len(d.Reasons) != 0 || d.Key != "" {
+		t.Errorf("Decide = %v, %v, %v, want that it may run", d.State, d.Reasons, err)
+	}
+	changed := target()
+	changed.Params.Set("precision", "A_BF16_W_INT4")
+	if d, err = planner.Decide(changed, unknown, f); err != nil || d.State != planner.Run || len(d.Reasons) != 1 || d.Reasons[0].Name != "precision" {
+		t.Errorf("Decide = %v, %v, %v, want that it runs for its precision", d.State, d.Reasons, err)
+	}
+}
+
+// TestKeyIsJSON compares the text of keys with encoding/json's.
+func TestKeyIsJSON(t *testing.T) {
+	p := fingerprint.Preimage{Stage: "a<b>&\"\\\t\u2028é", Params: fingerprint.Params{}, Inputs: []fingerprint.Input{{Name: "\x7f\x00 ü", Digest: "sha256:1"}, {Name: "tensor/a.b", Digest: "x"}}}
+	p.Params.Set("k<\n", map[string]any{"b": 1.5e-7, "a": []int{1}})
+	p.Params.Set("a", nil)
+	want, err := json.Marshal(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.AppendJSON(nil); !bytes.Equal(got, want) {
+		t.Errorf("AppendJSON = %s\nwant %s", got, want)
 	}
 }

@@ -3,6 +3,8 @@ package planner
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,7 +53,7 @@ func (g *Graph) Close() error {
 // may be nil, is asked about each model once its parts are known.
 func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.List) {
 	g := &Graph{}
-	var diags diag.List
+	diags := checkOutputs(models)
 	for _, c := range models {
 		m, ds := Inspect(c)
 		if m != nil && check != nil {
@@ -79,6 +81,38 @@ func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.Lis
 		diags = append(diags, diag.Errorf("Build graph", "%v", err)...)
 	}
 	return g, diags
+}
+
+// checkOutputs reports models that would write into one folder.
+func checkOutputs(models []*config.Model) diag.List {
+	var diags diag.List
+	owners := map[string]*config.Model{}
+	for _, c := range models {
+		folder := realPath(c.Output)
+		if other, ok := owners[folder]; ok {
+			r := c.Decl
+			diags = append(diags, diag.Diagnostic{
+				Severity: diag.Error, Summary: "Two models with one output folder", Subject: &r,
+				Detail: fmt.Sprintf("Models %q and %q would both be published into %s, each removing files of the other. Give one of them another output.", other.Name, c.Name, folder),
+			})
+		}
+		owners[folder] = c
+	}
+	return diags
+}
+
+// realPath resolves symbolic links in what exists of a path.
+func realPath(path string) string {
+	rest := ""
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if dir == filepath.Dir(dir) {
+			return filepath.Clean(path)
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+	}
 }
 
 func closeError(g *Graph) diag.List {
@@ -112,13 +146,18 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 	}}
 	props := m.Properties()
 	var diags diag.List
+	sizes := map[sizeClass]Part{}
 	for _, id := range a.Parts() {
 		d, ds := c.Rules.Decide(props, config.Layer{PartID: id, FromEnd: a.NumHiddenLayers - id.Index})
 		diags = append(diags, ds...)
 		p := Part{ID: id, Decision: d}
-		if err := m.size(&p); err != nil {
+		class := sizeClass{id.Part, id.Index == a.NumHiddenLayers-1, d.Precision}
+		if same, ok := sizes[class]; ok {
+			p.WeightBytes, p.FloatBytes = same.WeightBytes, same.FloatBytes
+		} else if err := m.size(&p); err != nil {
 			return nil, diag.List{sourceError(c, err)}
 		}
+		sizes[class] = p
 		m.Parts = append(m.Parts, p)
 	}
 	return m, diags
@@ -140,6 +179,13 @@ func FormatOf(p config.Precision, head bool) quant.Format {
 	default:
 		return quant.Format{Bits: 16}
 	}
+}
+
+// sizeClass is what the size of a part's weights depends on.
+type sizeClass struct {
+	part      addr.Part
+	last      bool
+	precision config.Precision
 }
 
 func (m *Model) size(p *Part) error {
@@ -212,12 +258,12 @@ func (m *Model) addDevkit() (*Target, error) {
 	t.where("language_group_size", m.Config.GroupRange)
 	t.where("future_token_mask_size", m.Config.MaskRange)
 	for _, name := range devkitFiles {
-		_, ok, err := m.Checkpoint.Aux(name)
-		if err != nil {
+		path := filepath.Join(m.Checkpoint.Dir(), name)
+		switch _, err := os.Stat(path); {
+		case err == nil:
+			t.Sources = append(t.Sources, Source{Name: "file/" + name, Path: path})
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
-		}
-		if ok {
-			t.Sources = append(t.Sources, Source{Name: "file/" + name, Path: filepath.Join(m.Checkpoint.Dir(), name)})
 		}
 	}
 	return t, t.addTensors(m.Arch.EmbeddingName())
@@ -237,10 +283,13 @@ func (t *Target) addTensors(names ...string) error {
 	return nil
 }
 
+// TensorName is the name of a tensor as a source.
+func TensorName(tensor string) string { return "tensor/" + tensor }
+
 // TensorSource names a tensor of a checkpoint as a source.
 func TensorSource(ck *checkpoint.Checkpoint, c checkpoint.Tensor) Source {
 	return Source{
-		Name: "tensor/" + c.Name, Path: filepath.Join(ck.Dir(), c.File), Kind: FileTensor,
+		Name: TensorName(c.Name), Path: filepath.Join(ck.Dir(), c.File), Kind: FileTensor,
 		Offset: c.Offset, Length: c.Length,
 	}
 }
@@ -258,10 +307,8 @@ func (m *Model) addPart(p Part) (onnx, quantize, compile *Target, err error) {
 	if p.ID.Part != addr.Cache {
 		onnx.Params.Set("layer", p.ID.Index)
 	}
-	if p.ID.Part != addr.Post {
-		onnx.Params.Set("context_length", m.Params.ContextTokens)
-		onnx.where("context_length", m.Config.ContextRange)
-	}
+	onnx.Params.Set("context_length", m.Params.ContextTokens) // in the metadata of every graph
+	onnx.where("context_length", m.Config.ContextRange)
 	if p.ID.Phase == addr.Prefill {
 		onnx.Params.Set("language_group_size", m.Params.GroupTokens)
 		onnx.where("language_group_size", m.Config.GroupRange)
@@ -372,7 +419,19 @@ func (m *Model) Precisions() []PartPrecision {
 
 func (m *Model) addPackage(deps []*Target) error {
 	t := m.target(addr.Package, "", deps...)
-	t.Params.Set("programs", m.Programs())
+	var parts []string
+	for _, p := range m.Parts {
+		if p.Decision.Compile {
+			parts = append(parts, p.ID.String())
+		}
+	}
+	t.Params.Set("parts", parts) // these and the sizes say what Programs does
+	t.Params.Set("context_length", m.Params.ContextTokens)
+	t.Params.Set("language_group_size", m.Params.GroupTokens)
+	t.Params.Set("future_token_mask_size", m.Params.MaskTokens)
+	t.where("context_length", m.Config.ContextRange)
+	t.where("language_group_size", m.Config.GroupRange)
+	t.where("future_token_mask_size", m.Config.MaskRange)
 	t.Params.Set("precisions", m.Precisions())
 	t.Params.Set("external_data", m.Config.ExternalData)
 	for _, name := range m.Checkpoint.Files() {
@@ -414,43 +473,65 @@ func (g *Graph) Select(patterns []string) error {
 		}
 	}
 	g.Order = slices.DeleteFunc(g.Order, func(t *Target) bool { return !keep[t] })
+	var errs []error
 	g.Models = slices.DeleteFunc(g.Models, func(m *Model) bool {
 		m.Targets = slices.DeleteFunc(m.Targets, func(t *Target) bool { return !keep[t] })
+		if len(m.Targets) == 0 {
+			errs = append(errs, m.Checkpoint.Close())
+		}
 		return len(m.Targets) == 0
 	})
-	return nil
+	return errors.Join(errs...)
 }
 
-// sort orders the targets, dependencies first, in a stable order.
+// sort orders the targets, dependencies first, in a stable order. The library
+// takes time in the square of the vertices (11 ms at 460, 1.9 s at 10,000), so
+// its vertices are groups: the targets of one stage and layer of a model, none
+// of which depends on another.
 func (g *Graph) sort() error {
-	hash := func(t *Target) string { return t.Addr.String() }
-	d := graph.New(hash, graph.Directed())
-	rank := map[string]int{}
-	byName := map[string]*Target{}
-	for _, m := range g.Models {
-		for _, t := range m.Targets {
-			name := hash(t)
-			rank[name], byName[name] = len(rank), t
-			if err := d.AddVertex(t); err != nil {
-				return fmt.Errorf("target %s: %w", name, err)
-			}
-		}
+	type group struct {
+		rank    int
+		targets []*Target
 	}
+	groups := map[string]*group{}
+	name := func(t *Target) string {
+		return t.Addr.Model + ":" + t.Addr.Stage.String() + ":" + t.layer()
+	}
+	d := graph.New(graph.StringHash, graph.Directed())
+	edges := map[[2]string]bool{}
 	for _, m := range g.Models {
 		for _, t := range m.Targets {
+			of := name(t)
+			if groups[of] == nil {
+				groups[of] = &group{rank: len(groups)}
+				if err := d.AddVertex(of); err != nil {
+					return fmt.Errorf("target %s: %w", t.Addr, err)
+				}
+			}
+			groups[of].targets = append(groups[of].targets, t)
 			for _, dep := range t.Deps {
-				if err := d.AddEdge(hash(dep), hash(t)); err != nil {
-					return fmt.Errorf("target %s: %w", hash(t), err)
+				edge := [2]string{name(dep), of}
+				if edges[edge] {
+					continue
+				}
+				edges[edge] = true
+				if err := d.AddEdge(edge[0], edge[1]); err != nil {
+					return fmt.Errorf("target %s: depends on %s: %w", t.Addr, dep.Addr, err)
 				}
 			}
 		}
 	}
-	order, err := graph.StableTopologicalSort(d, func(a, b string) bool { return rank[a] < rank[b] })
+	order, err := graph.StableTopologicalSort(d, func(a, b string) bool { return groups[a].rank < groups[b].rank })
 	if err != nil {
 		return err
 	}
 	for _, name := range order {
-		g.Order = append(g.Order, byName[name])
+		g.Order = append(g.Order, groups[name].targets...)
 	}
 	return nil
+}
+
+// layer returns the last field of a target's unit: its layer, where it has one.
+func (t *Target) layer() string {
+	return t.Addr.Unit[strings.LastIndexByte(t.Addr.Unit, '.')+1:]
 }

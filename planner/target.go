@@ -15,6 +15,7 @@ type Target struct {
 	Version int // of the stage
 	Params  fingerprint.Params
 	Where   map[string]string // file:line that set a parameter; not hashed
+	Force   bool              // run even where nothing has changed
 	Sources []Source          // from outside the build
 	Deps    []*Target         // whose outputs it reads
 	Model   *Model
@@ -69,20 +70,19 @@ type Output struct {
 
 // Published is a file of the output folder, as PACKAGE left it.
 type Published struct {
-	Path   string             `json:"path"` // relative to the output folder, slashes
-	Digest fingerprint.Digest `json:"digest"`
-	Source fingerprint.Digest `json:"source"` // of what it was made from
-	Stat   string             `json:"stat"`   // what identifies its content without reading it
+	Path   string             // relative to the output folder, slashes
+	Digest fingerprint.Digest // of the file; empty while it is not known whether it was written
+	Source fingerprint.Digest // of what it was made from
 }
 
-// Record is what is remembered of a target's last build.
+// Record is what is remembered of a target's last build. What was made under
+// its key is asked of [Facts].
 type Record struct {
-	Addr      string               `json:"addr"`
-	Key       fingerprint.Digest   `json:"key,omitempty"` // empty: begun, not finished
-	Preimage  fingerprint.Preimage `json:"preimage"`
-	Outputs   []Output             `json:"outputs,omitempty"`
-	Published []Published          `json:"published,omitempty"`
-	WallMS    int64                `json:"wall_ms,omitempty"`
+	Addr       string
+	Key        fingerprint.Digest // empty: begun, not finished
+	Folder     string             // into which files were published, as the model's Output
+	Published  []Published        // by path
+	WallMillis int64
 }
 
 // State says what a build would do with a target.
@@ -91,7 +91,7 @@ type State uint8
 // The states.
 const (
 	Fresh   State = iota // nothing to do
-	Restore              // made before under this key: nothing runs
+	Restore              // made under this key before, or by then: nothing runs
 	Run                  // has to run
 	MayRun               // depends on what an upstream target makes
 )
@@ -116,7 +116,8 @@ type Decision struct {
 	Target   *Target
 	State    State
 	Reasons  []fingerprint.Reason
-	Key      fingerprint.Digest // empty for MayRun
+	Key      fingerprint.Digest // empty where inputs are not known yet
 	Preimage fingerprint.Preimage
 	Outputs  []Output // for Fresh and Restore
+	With     *Target  // of a plan: the target that makes it first, where Restore waits for one
 }

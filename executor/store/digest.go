@@ -1,16 +1,17 @@
 package store
 
 import (
+	"cmp"
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,46 +25,142 @@ import (
 // the resolution of a clock it may change again without its times changing.
 const settle = 2 * time.Second
 
-// statCache remembers digests of files by what their stat says.
+// fileID identifies a file's content without reading it. Times are in
+// nanoseconds; what a system does not tell is 0.
+type fileID struct {
+	dev, ino            uint64
+	size, mtime, change int64
+}
+
+func (id fileID) String() string {
+	return fmt.Sprintf("%d.%d.%d.%d.%d", id.dev, id.ino, id.size, id.mtime, id.change)
+}
+
+func parseID(s string) (id fileID, ok bool) {
+	f := strings.Split(s, ".")
+	if len(f) != 5 {
+		return id, false
+	}
+	var n [5]int64
+	for i := range f {
+		u, err := strconv.ParseUint(strings.TrimPrefix(f[i], "-"), 10, 64)
+		if err != nil {
+			return id, false
+		}
+		if n[i] = int64(u); f[i][0] == '-' {
+			n[i] = -n[i]
+		}
+	}
+	return fileID{uint64(n[0]), uint64(n[1]), n[2], n[3], n[4]}, true
+}
+
+// statCache remembers digests of files by what their stat says. Its file is a
+// journal's lines: file, path, stat, {piece, digest}….
 type statCache struct {
 	path string
 	now  func() time.Time
 
 	mu    sync.Mutex
-	files map[string]*fileDigests
+	files map[string]*fileDigests // by path
+	busy  map[string]*sync.Mutex  // files being hashed
+	seen  map[string]fileID       // of sources that this process has looked at
 	dirty bool
-	busy  map[string]*sync.Mutex // files being hashed
 }
 
 // fileDigests is what is known of one file.
 type fileDigests struct {
-	Stat string                        `json:"stat"`
-	Of   map[string]fingerprint.Digest `json:"of"` // by piece: "", "offset+length" or "shard"
+	id    fileID
+	whole fingerprint.Digest            // "" where it is not known
+	of    map[string]fingerprint.Digest // by piece: "offset+length" or "shard"
+	young bool                          // not to be remembered after this process
+	fresh bool                          // learned by this process
 }
+
+const (
+	fileKind   = "file"
+	shardPiece = "shard"
+)
 
 func newStatCache(path string, now func() time.Time) *statCache {
-	c := &statCache{path: path, now: now, files: map[string]*fileDigests{}, busy: map[string]*sync.Mutex{}}
-	b, err := os.ReadFile(path)
-	if err == nil && json.Unmarshal(b, &c.files) != nil {
-		c.files = map[string]*fileDigests{} // damaged: everything is hashed again
-	}
-	return c
+	return &statCache{path: path, now: now, files: readDigests(path), busy: map[string]*sync.Mutex{}, seen: map[string]fileID{}}
 }
 
+// readDigests reads a cache file. Damaged lines are passed over: their files
+// are hashed again.
+func readDigests(path string) map[string]*fileDigests {
+	files := map[string]*fileDigests{}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return files
+	}
+	for line := range strings.Lines(string(b)) {
+		kind, fields, ok := parseLine(strings.TrimSuffix(line, "\n"))
+		if !ok || kind != fileKind || len(fields) < 2 || len(fields)%2 != 0 {
+			continue
+		}
+		f := &fileDigests{}
+		if f.id, ok = parseID(fields[1]); !ok {
+			continue
+		}
+		for pair := range slices.Chunk(fields[2:], 2) {
+			f.set(pair[0], fingerprint.Digest(pair[1]))
+		}
+		files[fields[0]] = f
+	}
+	return files
+}
+
+func (f *fileDigests) set(piece string, d fingerprint.Digest) {
+	if piece == "" {
+		f.whole = d
+		return
+	}
+	if f.of == nil {
+		f.of = map[string]fingerprint.Digest{}
+	}
+	f.of[piece] = d
+}
+
+func (f *fileDigests) get(piece string) fingerprint.Digest {
+	if piece == "" {
+		return f.whole
+	}
+	return f.of[piece]
+}
+
+// flush writes what this process learned, beside what others wrote meanwhile.
+// A project that was never built has no folder for it: that is no error.
 func (c *statCache) flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.dirty {
 		return nil
 	}
-	kept := maps.Clone(c.files)
-	maps.DeleteFunc(kept, func(k string, _ *fileDigests) bool { return strings.HasSuffix(k, youngSuffix) })
-	b, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
 	c.dirty = false
-	if err := replaceFile(c.path, b); err != nil && !errors.Is(err, os.ErrNotExist) {
+	all := readDigests(c.path)
+	for path, f := range c.files {
+		if f.young {
+			delete(all, path)
+		} else if f.fresh {
+			all[path] = f
+		}
+	}
+	var b []byte
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		f := all[path]
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		fields := []string{path, f.id.String()}
+		if f.whole != "" {
+			fields = append(fields, "", string(f.whole))
+		}
+		for _, piece := range slices.Sorted(maps.Keys(f.of)) {
+			fields = append(fields, piece, string(f.of[piece]))
+		}
+		b = appendLine(b, fileKind, fields...)
+	}
+	if err := replaceFile(c.path, b); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -72,22 +169,100 @@ func (c *statCache) flush() error {
 func piece(src planner.Source) string {
 	switch src.Kind {
 	case planner.FileTensor:
-		return fmt.Sprintf("%d+%d", src.Offset, src.Length)
+		return strconv.FormatInt(src.Offset, 10) + "+" + strconv.FormatInt(src.Length, 10)
 	case planner.Shard:
-		return "shard"
+		return shardPiece
 	case planner.WholeFile:
 		return ""
 	}
 	return ""
 }
 
-// digest returns a source's digest, reading the file only if its stat is new.
-func (c *statCache) digest(src planner.Source) (fingerprint.Digest, error) {
-	st, err := os.Stat(src.Path)
-	if err != nil {
-		return "", err
+func (c *statCache) lookup(path string, id fileID, piece string) (fingerprint.Digest, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.files[path]; ok && f.id == id {
+		if d := f.get(piece); d != "" {
+			return d, true
+		}
 	}
-	id := statID(st)
+	return "", false
+}
+
+// learn remembers digests of a file whose stat was id at the time when.
+func (c *statCache) learn(path string, id fileID, when time.Time, digests map[string]fingerprint.Digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok := c.files[path]
+	if !ok || f.id != id {
+		f = &fileDigests{id: id}
+		c.files[path] = f
+	}
+	f.young = when.Sub(time.Unix(0, max(id.change, id.mtime))) < settle
+	f.fresh, c.dirty = true, true
+	for piece, d := range digests {
+		f.set(piece, d)
+	}
+}
+
+// prime remembers the digest of a file that this process has just written, so
+// that its age does not matter.
+func (c *statCache) prime(path string, d fingerprint.Digest) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.files[path] = &fileDigests{id: statID(st), whole: d, fresh: true}
+	c.dirty = true
+	return nil
+}
+
+// lookAgain makes a file's stat be taken again, and a file that is too young
+// to be trusted be read again.
+func (c *statCache) lookAgain(path string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.seen, path)
+	if f, ok := c.files[path]; ok && f.young {
+		delete(c.files, path)
+	}
+}
+
+// whole returns the digest of a file of which the stat is known.
+func (c *statCache) whole(path string, st os.FileInfo) (fingerprint.Digest, error) {
+	return c.digestOf(planner.Source{Path: path}, statID(st))
+}
+
+// digest returns a source's digest, reading the file only if its stat is new.
+// A file's stat is taken once, as hundreds of targets read one checkpoint:
+// what changes afterwards is found by lookAgain after a target has run.
+func (c *statCache) digest(src planner.Source) (fingerprint.Digest, error) {
+	c.mu.Lock()
+	id, ok := c.seen[src.Path]
+	c.mu.Unlock()
+	if !ok {
+		st, err := os.Stat(src.Path)
+		if err != nil {
+			return "", err
+		}
+		id = statID(st)
+		c.mu.Lock()
+		c.seen[src.Path] = id
+		c.mu.Unlock()
+	}
+	return c.digestOf(src, id)
+}
+
+// refresh forgets which files were looked at.
+func (c *statCache) refresh() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.seen)
+}
+
+func (c *statCache) digestOf(src planner.Source, id fileID) (fingerprint.Digest, error) {
 	if d, ok := c.lookup(src.Path, id, piece(src)); ok {
 		return d, nil
 	}
@@ -103,6 +278,7 @@ func (c *statCache) digest(src planner.Source) (fingerprint.Digest, error) {
 	if d, ok := c.lookup(src.Path, id, piece(src)); ok {
 		return d, nil
 	}
+	when := c.now() // before reading: a change while it is read has a later time
 	digests, err := hashSource(src)
 	if err != nil {
 		return "", err
@@ -111,60 +287,8 @@ func (c *statCache) digest(src planner.Source) (fingerprint.Digest, error) {
 	if !ok {
 		return "", fmt.Errorf("%s: no longer holds %s", src.Path, src.Name)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.now().Sub(changeTime(st)) >= settle {
-		f, ok := c.files[src.Path]
-		if !ok || f.Stat != id {
-			f = &fileDigests{Stat: id, Of: map[string]fingerprint.Digest{}}
-			c.files[src.Path] = f
-		}
-		maps.Copy(f.Of, digests)
-		c.dirty = true
-	} else {
-		c.recent(src.Path, id, digests)
-	}
+	c.learn(src.Path, id, when, digests)
 	return d, nil
-}
-
-// recent remembers the digests of a file that is too young to be trusted
-// later: under an identity that only this process knows.
-func (c *statCache) recent(path, id string, digests map[string]fingerprint.Digest) {
-	// Hashing every tensor of a young checkpoint once for each of its targets
-	// would take minutes, so the digests of one pass serve until its stat
-	// changes; [statCache.again] does not use them.
-	key := path + youngSuffix
-	f, ok := c.files[key]
-	if !ok || f.Stat != id {
-		f = &fileDigests{Stat: id, Of: map[string]fingerprint.Digest{}}
-		c.files[key] = f
-	}
-	maps.Copy(f.Of, digests)
-}
-
-// youngSuffix marks entries that are not written to disk.
-const youngSuffix = "\x00young"
-
-func (c *statCache) lookup(path, id, piece string) (fingerprint.Digest, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, key := range []string{path, path + youngSuffix} {
-		if f, ok := c.files[key]; ok && f.Stat == id {
-			if d, ok := f.Of[piece]; ok {
-				return d, true
-			}
-		}
-	}
-	return "", false
-}
-
-// Again returns a source's digest for the check after a target has run: what
-// is remembered of a file too young to be trusted is not used.
-func (s *Store) Again(src planner.Source) (fingerprint.Digest, error) {
-	s.stats.mu.Lock()
-	delete(s.stats.files, src.Path+youngSuffix)
-	s.stats.mu.Unlock()
-	return s.stats.digest(src)
 }
 
 // hashSource reads what a source's file is made of: all tensors of a
@@ -178,14 +302,19 @@ func hashSource(src planner.Source) (map[string]fingerprint.Digest, error) {
 }
 
 // hashShard returns the digest of every tensor of a safetensors file, and of
-// the file as its header and those digests.
-func hashShard(path string) (out map[string]fingerprint.Digest, err error) {
+// the file as the bytes before its data and those digests: tensors fill the
+// data without gaps.
+func hashShard(path string) (map[string]fingerprint.Digest, error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	entries := f.Tensors()
+	defer f.Close() //nolint:errcheck // opened for reading
+	entries := slices.Clone(f.Tensors())
+	// The longest first, so that no core is left with one at the end.
+	slices.SortFunc(entries, func(a, b safetensors.Entry) int {
+		return cmp.Or(cmp.Compare(b.Length, a.Length), cmp.Compare(a.Offset, b.Offset))
+	})
 	digests := make([]fingerprint.Digest, len(entries))
 	var wg sync.WaitGroup
 	next := make(chan int)
@@ -201,39 +330,53 @@ func hashShard(path string) (out map[string]fingerprint.Digest, err error) {
 	}
 	close(next)
 	wg.Wait()
-	out = map[string]fingerprint.Digest{}
-	h := sha256.New()
+
+	out := make(map[string]fingerprint.Digest, len(entries)+1)
+	start := int64(-1)
 	for i, e := range entries {
-		out[fmt.Sprintf("%d+%d", e.Offset, e.Length)] = digests[i]
-		fmt.Fprintf(h, "%s %v %v %d %s\n", e.Name, e.DType, e.Shape, e.Offset, digests[i])
+		out[piece(planner.Source{Kind: planner.FileTensor, Offset: e.Offset, Length: e.Length})] = digests[i]
+		if start < 0 || e.Offset < start {
+			start = e.Offset
+		}
 	}
-	meta := f.Metadata()
-	for _, k := range slices.Sorted(maps.Keys(meta)) {
-		fmt.Fprintf(h, "%q %q\n", k, meta[k])
+	header, err := hashStart(path, start)
+	if err != nil {
+		return nil, err
 	}
-	out["shard"] = fingerprint.FromHash(h.Sum(nil))
+	h := sha256.New()
+	_, _ = io.WriteString(h, "llima-shard/1\n"+string(header)+"\n")
+	for _, k := range slices.Sorted(maps.Keys(out)) {
+		_, _ = io.WriteString(h, k+" "+string(out[k])+"\n")
+	}
+	out[shardPiece] = fingerprint.FromHash(h.Sum(nil))
 	return out, nil
 }
 
+// hashStart returns the digest of the first n bytes of a file, of all of it
+// where n is negative.
+func hashStart(path string, n int64) (fingerprint.Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	var r io.Reader = f
+	if n >= 0 {
+		r = io.LimitReader(f, n)
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, r)
+	return fingerprint.FromHash(h.Sum(nil)), err
+}
+
 // hashFile returns the digest and size of a whole file.
-func hashFile(path string) (d fingerprint.Digest, size int64, err error) {
+func hashFile(path string) (fingerprint.Digest, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer f.Close() //nolint:errcheck // opened for reading
 	h := sha256.New()
-	size, err = io.Copy(h, f)
-	return fingerprint.FromHash(h.Sum(nil)), size, err
-}
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// statText joins the numbers that identify a file's content without reading it.
-func statText(fields ...uint64) string {
-	var b []byte
-	for _, f := range fields {
-		b = binary.BigEndian.AppendUint64(b, f)
-	}
-	return strings.ToLower(fmt.Sprintf("%x", b))
+	n, err := io.Copy(h, f)
+	return fingerprint.FromHash(h.Sum(nil)), n, err
 }

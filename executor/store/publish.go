@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,52 +32,90 @@ type Entry struct {
 	NoLink bool
 }
 
+// tempSuffix marks a file of an output folder that is not finished. Its place
+// is beside the final one, as renaming works within a file system only.
+const tempSuffix = ".llima-new"
+
 // Publish makes an output folder hold the entries. Files that an earlier
-// record lists and that are not entries any more are removed; nothing else is
-// touched. Files that are as they were published are left alone.
+// record of this folder lists and that are not entries any more are removed;
+// nothing else is touched. Files that are as they were published are left
+// alone.
 func (s *Store) Publish(folder string, entries []Entry, earlier []planner.Published) ([]planner.Published, error) {
 	old := map[string]planner.Published{}
 	for _, p := range earlier {
 		old[p.Path] = p
 	}
-	var out []planner.Published
+	gone := maps.Clone(old)
+	folders := map[string]bool{}
+	var links []link
+	out := make([]planner.Published, 0, len(entries))
 	for _, e := range entries {
-		if !fs.ValidPath(e.Path) || e.Path == "." {
-			return nil, fmt.Errorf("llima: internal error: published path %q", e.Path)
-		}
-		was, known := old[e.Path]
-		delete(old, e.Path)
-		dst := filepath.Join(folder, filepath.FromSlash(e.Path))
-		if known && was.Source == e.Source && unchanged(dst, was) {
-			out = append(out, was)
-			continue
-		}
-		digest, err := s.publish(dst, e)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Path, err)
-		}
-		st, err := os.Stat(dst)
+		dst, err := inside(folder, e.Path)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, planner.Published{Path: e.Path, Digest: digest, Source: e.Source, Stat: statID(st)})
+		was, known := old[e.Path]
+		delete(gone, e.Path)
+		if known {
+			if err := removeIfThere(dst + tempSuffix); err != nil {
+				return nil, err
+			}
+		}
+		if known && was.Source == e.Source && s.modified(dst, was.Digest) == nil {
+			out = append(out, was)
+			continue
+		}
+		digest, blob, err := s.publish(dst, e)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Path, err)
+		}
+		if blob != "" {
+			links = append(links, link{dst, digest}, link{blob, digest})
+		}
+		folders[filepath.Dir(dst)] = true
+		out = append(out, planner.Published{Path: e.Path, Digest: digest, Source: e.Source})
 	}
 	slices.SortFunc(out, func(a, b planner.Published) int { return strings.Compare(a.Path, b.Path) })
-	return out, removeOld(folder, old)
+	for i := 1; i < len(out); i++ {
+		if out[i].Path == out[i-1].Path {
+			return nil, fmt.Errorf("llima: internal error: %s is published twice", out[i].Path)
+		}
+	}
+	for _, l := range links { // each link changed the ctime of all
+		if err := s.stats.prime(l.path, l.digest); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(folders)) {
+		if err := syncDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	return out, removeOld(folder, gone)
 }
 
-func (e Entry) isBlob() bool { return e.File == "" }
+// link is a path that leads to a blob.
+type link struct {
+	path   string
+	digest fingerprint.Digest
+}
 
-func unchanged(path string, was planner.Published) bool {
-	st, err := os.Lstat(path)
-	return err == nil && st.Mode().IsRegular() && statID(st) == was.Stat
+// inside returns the path of a published file.
+func inside(folder, name string) (string, error) {
+	if !fs.ValidPath(name) || name == "." {
+		return "", fmt.Errorf("llima: internal error: published path %q", name)
+	}
+	return filepath.Join(folder, filepath.FromSlash(name)), nil
 }
 
 func removeOld(folder string, old map[string]planner.Published) error {
 	var errs []error
-	for _, path := range sortedKeys(old) {
-		dst := filepath.Join(folder, filepath.FromSlash(path))
-		if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, path := range slices.Sorted(maps.Keys(old)) {
+		dst, err := inside(folder, path)
+		if err == nil {
+			err = errors.Join(removeIfThere(dst), removeIfThere(dst+tempSuffix))
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -89,26 +128,6 @@ func removeOld(folder string, old map[string]planner.Published) error {
 	return errors.Join(errs...)
 }
 
-// publish puts one file in place by rename.
-func (s *Store) publish(dst string, e Entry) (fingerprint.Digest, error) {
-	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
-		return "", err
-	}
-	tmp := dst + ".llima-new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	digest, err := s.fill(tmp, e)
-	if err == nil {
-		err = os.Rename(tmp, dst)
-	}
-	// Renaming a file onto another link to it leaves both names.
-	if err = errors.Join(err, removeIfThere(tmp)); err != nil {
-		return "", err
-	}
-	return digest, nil
-}
-
 func removeIfThere(path string) error {
 	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -116,33 +135,98 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-func (s *Store) fill(tmp string, e Entry) (fingerprint.Digest, error) {
-	if !e.isBlob() {
-		return copyPiece(tmp, e.File, e.Offset, e.Length)
+// publish puts one file in place by rename, and returns its digest, and the
+// path of the blob where it is a link to one.
+func (s *Store) publish(dst string, e Entry) (digest fingerprint.Digest, blob string, err error) {
+	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
+		return "", "", err
 	}
-	blob, err := s.Blob(e.Source)
-	if err != nil {
-		return "", err
+	tmp := dst + tempSuffix
+	if err := removeIfThere(tmp); err != nil {
+		return "", "", err
 	}
-	if reflink(tmp, blob) == nil {
-		return e.Source, nil
+	linked := false
+	if e.File != "" {
+		digest, err = fillFromFile(tmp, e)
+	} else if blob, err = s.Blob(e.Source); err == nil {
+		digest = e.Source
+		linked, err = fillFromBlob(tmp, blob, e)
 	}
-	if !e.NoLink && os.Link(blob, tmp) == nil {
-		return e.Source, nil
+	if err = finish(tmp, dst, err); err != nil {
+		return "", "", err
 	}
-	return copyPiece(tmp, blob, 0, 0)
+	if linked {
+		return digest, blob, nil
+	}
+	return digest, "", s.stats.prime(dst, digest)
 }
 
-// copyPiece copies a file, or a piece of it, and returns the digest of what
-// it copied.
-func copyPiece(dst, src string, offset, length int64) (d fingerprint.Digest, err error) {
+// finish renames a file into place, or removes it after an error.
+func finish(tmp, dst string, err error) error {
+	if err == nil && sameFile(tmp, dst) {
+		// Renaming one link of a file to another does nothing, not even remove
+		// the first (POSIX, rename).
+		return os.Remove(tmp)
+	}
+	if err == nil {
+		err = os.Rename(tmp, dst)
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(tmp))
+	}
+	return nil
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Lstat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Lstat(b)
+	return err == nil && os.SameFile(x, y)
+}
+
+// fillFromBlob makes tmp a blob's content; linked says that it is the blob.
+func fillFromBlob(tmp, blob string, e Entry) (linked bool, err error) {
+	if reflink(tmp, blob) == nil {
+		return false, nil
+	}
+	if !e.NoLink && os.Link(blob, tmp) == nil {
+		return true, nil
+	}
+	digest, err := copyPiece(tmp, blob, 0, -1)
+	if err == nil && digest != e.Source {
+		err = fmt.Errorf("the store's copy was changed while it was published\n  run the same command again")
+	}
+	return false, err
+}
+
+// fillFromFile makes tmp a user's file, or a piece of it: never a link.
+func fillFromFile(tmp string, e Entry) (fingerprint.Digest, error) {
+	if e.Length == 0 {
+		if reflink(tmp, e.File) == nil {
+			digest, _, err := hashFile(tmp)
+			return digest, err
+		}
+		return copyPiece(tmp, e.File, 0, -1)
+	}
+	digest, err := copyPiece(tmp, e.File, e.Offset, e.Length)
+	if err == nil && digest != e.Source {
+		err = fmt.Errorf("%s changed during the build\n  run the same command again", e.File)
+	}
+	return digest, err
+}
+
+// copyPiece copies length bytes of a file, all from offset where it is
+// negative, and returns the digest of what it copied.
+func copyPiece(dst, src string, offset, length int64) (fingerprint.Digest, error) {
 	in, err := os.Open(src)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
+	defer in.Close() //nolint:errcheck // opened for reading
 	var r io.Reader = in
-	if length > 0 {
+	if length >= 0 {
 		r = io.NewSectionReader(in, offset, length)
 	}
 	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -150,11 +234,36 @@ func copyPiece(dst, src string, offset, length int64) (d fingerprint.Digest, err
 		return "", err
 	}
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(out, h), r)
-	if err == nil && length > 0 && n != length {
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{r}, make([]byte, 1<<18))
+	if err == nil && length >= 0 && n != length {
 		err = fmt.Errorf("%s: %d bytes at %d, want %d", src, n, offset, length)
 	}
+	if err == nil {
+		err = out.Sync()
+	}
 	return fingerprint.FromHash(h.Sum(nil)), errors.Join(err, out.Close())
+}
+
+// modifiedError says that a published file has other content.
+type modifiedError struct{ got fingerprint.Digest }
+
+func (e modifiedError) Error() string { return "modified: " + e.got.Short() }
+
+// modified returns nil where a file has the content that was published. A
+// change of its times, or of the number of links to it, makes it be read.
+func (s *Store) modified(path string, want fingerprint.Digest) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	got, err := s.stats.whole(path, st)
+	if err == nil && got != want {
+		err = modifiedError{got}
+	}
+	return err
 }
 
 // Modified implements [planner.Facts]: published files that are gone, and
@@ -162,42 +271,22 @@ func copyPiece(dst, src string, offset, length int64) (d fingerprint.Digest, err
 func (s *Store) Modified(folder string, files []planner.Published) []fingerprint.Reason {
 	var out []fingerprint.Reason
 	for _, p := range files {
-		path := filepath.Join(folder, filepath.FromSlash(p.Path))
-		if unchanged(path, p) {
+		dst, err := inside(folder, p.Path)
+		if err == nil {
+			err = s.modified(dst, p.Digest)
+		}
+		if err == nil {
 			continue
 		}
-		// Another link to the blob changes the file's ctime, so that its content
-		// has to be looked at, once.
-		got, err := s.Digest(planner.Source{Name: p.Path, Path: path})
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			out = append(out, fingerprint.Reason{Code: fingerprint.OutputMissing, Name: p.Path})
-		case err != nil:
-			out = append(out, fingerprint.Reason{Code: fingerprint.OutputModified, Name: p.Path, New: err.Error()})
-		case got != p.Digest:
-			out = append(out, fingerprint.Reason{Code: fingerprint.OutputModified, Name: p.Path, Old: p.Digest.Short(), New: got.Short()})
+		r := fingerprint.Reason{Code: fingerprint.OutputModified, Name: p.Path, Old: p.Digest.Short()}
+		if other, ok := errors.AsType[modifiedError](err); ok {
+			r.New = other.got.Short()
+		} else if errors.Is(err, fs.ErrNotExist) {
+			r.Code = fingerprint.OutputMissing
+		} else {
+			r.New = err.Error()
 		}
+		out = append(out, r)
 	}
 	return out
-}
-
-// DropModified looks at the blobs behind published files that were changed in
-// place, through a link to them. Those that no longer are what they were are
-// removed, so that the targets which made them are stale.
-func (s *Store) DropModified(folder string, files []planner.Published) error {
-	var errs []error
-	for _, p := range files {
-		if unchanged(filepath.Join(folder, filepath.FromSlash(p.Path)), p) {
-			continue
-		}
-		blob, err := s.Blob(p.Digest)
-		if err != nil {
-			continue // begun, never published
-		}
-		got, _, err := hashFile(blob)
-		if err == nil && got != p.Digest {
-			errs = append(errs, os.Remove(blob))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -1,12 +1,11 @@
 // Package store keeps what builds made: blobs by digest, records by target,
 // and for every key what was made under it. It lives in .llima beside
-// llima.hcl. Files in it are read-only and appear by rename, so that whatever
-// happens to a build they are whole or absent.
+// llima.hcl. Blobs are read-only and appear by rename, so that whatever
+// happens to a build they are whole or absent. It knows neither stages nor
+// what is in the files.
 package store
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,17 +27,33 @@ const Dir = ".llima"
 // Store is an open store. It is safe for concurrent use within a process;
 // between processes builds of one output are serialised by [Store.Lock].
 type Store struct {
+	project string
 	root    string
 	stats   *statCache
-	mu      sync.Mutex
-	records map[string]*journal // by model
+
+	mu       sync.Mutex
+	journals map[string]*journal                // by model
+	results  map[fingerprint.Digest]*result     // of keys that were asked for
+	present  map[fingerprint.Digest]blobVerdict // blobs that were looked at
+	temp     string                             // this build's temporary folder, "" before Begin
+	alive    *os.File                           // its lock, held while this process lives
 }
+
+// blobVerdict is what a look at a blob told.
+type blobVerdict struct{ there, intact bool }
 
 // Open opens the store of a project, which need not exist yet. now is asked
 // for the time when a file's digest is remembered.
 func Open(project string, now func() time.Time) (*Store, error) {
-	s := &Store{root: filepath.Join(project, Dir), records: map[string]*journal{}}
-	s.stats = newStatCache(filepath.Join(s.root, "digests.json"), now)
+	project, err := filepath.Abs(project)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		project: project, root: filepath.Join(project, Dir), journals: map[string]*journal{},
+		results: map[fingerprint.Digest]*result{}, present: map[fingerprint.Digest]blobVerdict{},
+	}
+	s.stats = newStatCache(filepath.Join(s.root, "digests"), now)
 	return s, nil
 }
 
@@ -64,7 +79,7 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for _, j := range s.records {
+	for _, j := range s.journals {
 		errs = append(errs, j.close())
 	}
 	return errors.Join(errs...)
@@ -83,47 +98,103 @@ func (s *Store) Blob(d fingerprint.Digest) (string, error) { return s.path("blob
 
 // LogPath returns the path of a target's log.
 func (s *Store) LogPath(a addr.Target) string {
-	return filepath.Join(s.root, "logs", strings.NewReplacer(":", "_", "/", "_").Replace(a.String())+".log")
+	return filepath.Join(s.root, "logs", fileName(a.String())+".log")
 }
 
-// Temp makes a folder for a target's outputs. Its name holds the process, so
-// that folders of dead builds can be told.
-func (s *Store) Temp() (string, error) {
-	return os.MkdirTemp(filepath.Join(s.root, "tmp"), fmt.Sprintf("%d-", os.Getpid()))
+// fileName makes a file's name of a model or an address: letters, digits and
+// a few signs stay, so that no two have one name.
+func fileName(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.' && b.Len() > 0, c == '-', c == '_':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
 }
 
-// Sweep removes the temporary folders of processes that are gone.
-func (s *Store) Sweep() error {
-	entries, err := os.ReadDir(filepath.Join(s.root, "tmp"))
+// Temp makes a folder for a target's outputs, within the build's.
+func (s *Store) Temp() (string, error) { return os.MkdirTemp(s.temp, "target-") }
+
+// aliveName is the file in a build's temporary folder that the build holds a
+// lock on, so that folders of dead builds can be told.
+const aliveName = ".alive"
+
+// Begin makes this build's temporary folder and removes those of builds that
+// died.
+func (s *Store) Begin() (err error) {
+	// One process at a time, so that a folder that is being made is not taken
+	// for a dead one.
+	gate, err := os.OpenFile(filepath.Join(s.root, "locks", "begin"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, e := range entries {
-		var pid int
-		if _, err := fmt.Sscanf(e.Name(), "%d-", &pid); err == nil && pid != os.Getpid() && processAlive(pid) {
-			continue
-		} else if err == nil && pid == os.Getpid() {
-			continue
-		}
-		errs = append(errs, os.RemoveAll(filepath.Join(s.root, "tmp", e.Name())))
+	defer func() { err = errors.Join(err, gate.Close()) }()
+	if err := waitLock(gate); err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	tmp := filepath.Join(s.root, "tmp")
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := sweep(filepath.Join(tmp, e.Name())); err != nil {
+			return err
+		}
+	}
+	if s.temp, err = os.MkdirTemp(tmp, "build-"); err != nil {
+		return err
+	}
+	if s.alive, err = os.Create(filepath.Join(s.temp, aliveName)); err != nil {
+		return err
+	}
+	return waitLock(s.alive)
+}
+
+// sweep removes a temporary folder unless its build lives.
+func sweep(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, aliveName), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.RemoveAll(dir)
+	}
+	if err != nil {
+		return err
+	}
+	held, err := tryLock(f)
+	if err = errors.Join(err, f.Close()); err != nil || held {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// End removes this build's temporary folder.
+func (s *Store) End() error {
+	if s.alive == nil {
+		return nil
+	}
+	err := errors.Join(s.alive.Close(), os.RemoveAll(s.temp))
+	s.alive, s.temp = nil, ""
+	return err
 }
 
 // Keep moves a finished file into the store and returns its digest and size.
-// The file is synced first: a blob that is there is whole.
+// The file is synced first: a blob that is there is whole. What was there
+// under that digest is replaced unless it was just looked at.
 func (s *Store) Keep(path string) (fingerprint.Digest, int64, error) {
 	digest, size, err := hashFile(path)
 	if err != nil {
 		return "", 0, err
 	}
+	if s.look(digest).intact {
+		return digest, size, os.Remove(path)
+	}
 	dst, err := s.Blob(digest)
 	if err != nil {
 		return "", 0, err
-	}
-	if st, err := os.Stat(dst); err == nil && st.Size() == size {
-		return digest, size, os.Remove(path)
 	}
 	if err := syncFile(path); err != nil {
 		return "", 0, err
@@ -137,7 +208,16 @@ func (s *Store) Keep(path string) (fingerprint.Digest, int64, error) {
 	if err := os.Rename(path, dst); err != nil {
 		return "", 0, err
 	}
-	return digest, size, syncDir(filepath.Dir(dst))
+	if err := syncDir(filepath.Dir(dst)); err != nil {
+		return "", 0, err
+	}
+	if err := s.stats.prime(dst, digest); err != nil {
+		return "", 0, err
+	}
+	s.mu.Lock()
+	s.present[digest] = blobVerdict{there: true, intact: true}
+	s.mu.Unlock()
+	return digest, size, nil
 }
 
 func syncFile(path string) error {
@@ -148,42 +228,117 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// action is what was made under a key.
-type action struct {
-	Outputs []planner.Output `json:"outputs"`
+// look tells whether the store has a blob, as it was made. The stat cache
+// knows when it has to be read again: it may have been changed through a link
+// in an output folder.
+func (s *Store) look(digest fingerprint.Digest) blobVerdict {
+	s.mu.Lock()
+	v, ok := s.present[digest]
+	s.mu.Unlock()
+	if !ok {
+		if path, err := s.Blob(digest); err == nil {
+			if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() {
+				got, err := s.stats.whole(path, st)
+				v = blobVerdict{there: true, intact: err == nil && got == digest}
+			}
+		}
+		s.mu.Lock()
+		s.present[digest] = v
+		s.mu.Unlock()
+	}
+	return v
 }
 
-// Outputs implements [planner.Facts]. A damaged entry is a miss.
+// Digest implements [planner.Facts].
+func (s *Store) Digest(src planner.Source) (fingerprint.Digest, error) { return s.stats.digest(src) }
+
+// Again returns a source's digest for the check after a target has run: its
+// file is looked at again.
+func (s *Store) Again(src planner.Source) (fingerprint.Digest, error) {
+	s.stats.lookAgain(src.Path)
+	return s.stats.digest(src)
+}
+
+// Result implements [planner.Facts].
+func (s *Store) Result(key fingerprint.Digest) (outputs []planner.Output, lost []fingerprint.Reason, ok bool) {
+	r := s.result(key)
+	if r == nil {
+		return nil, nil, false
+	}
+	for _, o := range r.outputs {
+		if o.Tensor != "" {
+			continue
+		}
+		if v := s.look(o.Digest); !v.there {
+			lost = append(lost, fingerprint.Reason{Code: fingerprint.OutputMissing, Name: o.Name, Old: o.Digest.Short()})
+		} else if !v.intact {
+			lost = append(lost, fingerprint.Reason{Code: fingerprint.OutputModified, Name: o.Name, Old: o.Digest.Short()})
+		}
+	}
+	return r.outputs, lost, true
+}
+
+// Preimage implements [planner.Facts].
+func (s *Store) Preimage(key fingerprint.Digest) (fingerprint.Preimage, bool) {
+	r := s.result(key)
+	if r == nil {
+		return fingerprint.Preimage{}, false
+	}
+	return r.preimage()
+}
+
+// Outputs returns what was made under a key, if all of it is there as it was
+// made.
 func (s *Store) Outputs(key fingerprint.Digest) ([]planner.Output, bool) {
-	path, err := s.path("actions", key)
-	if err != nil {
-		return nil, false
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, false
-	}
-	var a action
-	if json.Unmarshal(b, &a) != nil || len(s.Missing(a.Outputs)) > 0 {
-		return nil, false
-	}
-	return a.Outputs, true
+	outputs, lost, ok := s.Result(key)
+	return outputs, ok && len(lost) == 0
 }
 
-// Remember stores what was made under a key.
-func (s *Store) Remember(key fingerprint.Digest, outputs []planner.Output) error {
+// result finds what was made under a key: in memory, in a journal that is
+// open, or in the file of that key.
+func (s *Store) result(key fingerprint.Digest) *result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.results[key]
+	if ok {
+		return r
+	}
+	for _, j := range s.journals {
+		if r = j.result(key); r != nil {
+			break
+		}
+	}
+	if r == nil {
+		if path, err := s.path("actions", key); err == nil {
+			if line, err := os.ReadFile(path); err == nil {
+				r = parseResultLine(line, key) // nil where it is damaged
+			}
+		}
+	}
+	if r != nil {
+		s.results[key] = r
+	}
+	return r
+}
+
+// Remember stores what was made under the key of a preimage.
+func (s *Store) Remember(p *fingerprint.Preimage, outputs []planner.Output) error {
+	key := p.Key()
 	path, err := s.path("actions", key)
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(action{outputs})
-	if err != nil {
-		return err
-	}
+	r := newResult(key, p, outputs)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return replaceFile(path, b)
+	if err := replaceFile(path, r.line); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.results[key] = r
+	return nil
 }
 
 // replaceFile writes a small file by rename. It is not synced: losing it is a
@@ -203,48 +358,39 @@ func replaceFile(path string, b []byte) error {
 	return nil
 }
 
-// Missing implements [planner.Facts]: outputs whose blobs are gone, or have
-// another size.
-func (s *Store) Missing(outputs []planner.Output) []string {
-	var out []string
-	for _, o := range outputs {
-		if o.Tensor != "" {
-			continue
-		}
-		path, err := s.Blob(o.Digest)
-		if err == nil {
-			var st os.FileInfo
-			if st, err = os.Stat(path); err == nil && st.Size() == o.Size {
-				continue
-			}
-		}
-		out = append(out, o.Name)
-	}
-	return out
-}
-
-// Digest implements [planner.Facts].
-func (s *Store) Digest(src planner.Source) (fingerprint.Digest, error) { return s.stats.digest(src) }
-
 // Record implements [planner.Facts].
 func (s *Store) Record(a addr.Target) (planner.Record, bool, string) {
-	return s.journal(a.Model).get(a.String())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec, ok, problem := s.journal(a.Model).get(a.String())
+	if ok && rec.Folder != "" && !filepath.IsAbs(rec.Folder) {
+		rec.Folder = filepath.Join(s.project, filepath.FromSlash(rec.Folder))
+	}
+	return rec, ok, problem
 }
 
 // Put writes a target's record. One without a key says that the target was
 // begun: until the finished one is written it is stale.
 func (s *Store) Put(a addr.Target, rec planner.Record) error {
 	rec.Addr = a.String()
-	return s.journal(a.Model).put(rec)
-}
-
-func (s *Store) journal(model string) *journal {
+	if rel, err := filepath.Rel(s.project, rec.Folder); rec.Folder != "" && err == nil {
+		rec.Folder = filepath.ToSlash(rel)
+	}
+	var r *result
+	if rec.Key != "" {
+		r = s.result(rec.Key)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j, ok := s.records[model]
+	return s.journal(a.Model).put(rec, r)
+}
+
+// journal returns the journal of a model; s.mu is held.
+func (s *Store) journal(model string) *journal {
+	j, ok := s.journals[model]
 	if !ok {
-		j = openJournal(filepath.Join(s.root, "records", model+".jsonl"))
-		s.records[model] = j
+		j = openJournal(filepath.Join(s.root, "records", fileName(model)))
+		s.journals[model] = j
 	}
 	return j
 }
@@ -254,108 +400,13 @@ func (s *Store) journal(model string) *journal {
 func (s *Store) Forget(model string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j, ok := s.records[model]
-	delete(s.records, model)
+	s.stats.refresh()
+	clear(s.results)
+	clear(s.present)
+	j, ok := s.journals[model]
+	delete(s.journals, model)
 	if !ok {
 		return nil
 	}
 	return j.close()
-}
-
-// journal is the records of one model: a line for each change, the last of a
-// target holds. It is rewritten when most of its lines are old.
-type journal struct {
-	mu      sync.Mutex
-	path    string
-	file    *os.File
-	records map[string]planner.Record
-	lines   int
-	damaged string // why lines of it could not be read
-}
-
-func openJournal(path string) *journal {
-	j := &journal{path: path, records: map[string]planner.Record{}}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			j.damaged = err.Error()
-		}
-		return j
-	}
-	for line := range bytes.Lines(b) {
-		var rec planner.Record
-		if json.Unmarshal(line, &rec) != nil || rec.Addr == "" {
-			j.damaged = "a line of its record file is damaged"
-			continue
-		}
-		j.records[rec.Addr] = rec
-		j.lines++
-	}
-	return j
-}
-
-func (j *journal) get(name string) (planner.Record, bool, string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	rec, ok := j.records[name]
-	if !ok {
-		return rec, false, j.damaged
-	}
-	return rec, true, ""
-}
-
-func (j *journal) put(rec planner.Record) error {
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.records[rec.Addr] = rec
-	j.lines++
-	if j.damaged != "" || j.lines > 4*len(j.records)+64 {
-		return j.compact()
-	}
-	if j.file == nil {
-		if j.file, err = os.OpenFile(j.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-			return err
-		}
-	}
-	_, err = j.file.Write(append(b, '\n'))
-	return err
-}
-
-// compact rewrites the file with one line a target.
-func (j *journal) compact() error {
-	var b bytes.Buffer
-	for _, name := range sortedKeys(j.records) {
-		line, err := json.Marshal(j.records[name])
-		if err != nil {
-			return err
-		}
-		b.Write(append(line, '\n'))
-	}
-	if err := j.closeFile(); err != nil {
-		return err
-	}
-	if err := atomicio.WriteFile(j.path, b.Bytes(), 0o644); err != nil {
-		return err
-	}
-	j.lines, j.damaged = len(j.records), ""
-	return nil
-}
-
-func (j *journal) close() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.closeFile()
-}
-
-func (j *journal) closeFile() error {
-	if j.file == nil {
-		return nil
-	}
-	err := j.file.Close()
-	j.file = nil
-	return err
 }

@@ -28,9 +28,6 @@ func waitLock(f *os.File) error {
 	}
 }
 
-// processAlive reports whether a process exists on this host.
-func processAlive(pid int) bool { return !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }
-
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

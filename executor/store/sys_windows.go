@@ -24,15 +24,5 @@ func waitLock(f *os.File) error {
 // lockRange is a byte far past the holder's description, which others read.
 func lockRange() *windows.Overlapped { return &windows.Overlapped{Offset: 1 << 30} }
 
-// processAlive reports whether a process exists on this host.
-func processAlive(pid int) bool {
-	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
-	if err != nil {
-		return false
-	}
-	_ = windows.CloseHandle(h)
-	return true
-}
-
 // syncDir does nothing: folders cannot be synced here.
 func syncDir(string) error { return nil }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // Digest is the SHA-256 of bytes, "sha256:<64 hex digits>".
@@ -52,7 +53,8 @@ type Input struct {
 	Digest Digest `json:"digest"`
 }
 
-// Params are the evaluated values that a stage reads, as canonical JSON.
+// Params are the evaluated values that a stage reads, as canonical JSON: on
+// one line, keys of objects sorted.
 type Params map[string]json.RawMessage
 
 // Set stores a value under a name.
@@ -88,12 +90,46 @@ func (p *Preimage) Normalize() error {
 }
 
 // Key returns the digest of the preimage, which must be normalized.
-func (p *Preimage) Key() Digest {
-	b, err := json.Marshal(p) // maps marshal with sorted keys
-	if err != nil {
-		panic(fmt.Sprintf("llima: internal error: preimage: %v", err))
+func (p *Preimage) Key() Digest { return Sum(p.AppendJSON([]byte("llima-fp/1\n"))) }
+
+// AppendJSON appends what the key hashes: the preimage as encoding/json would
+// write it, which it is not used for because keys are made by the hundred.
+func (p *Preimage) AppendJSON(b []byte) []byte {
+	b = slices.Grow(b, 256+128*len(p.Inputs))
+	b = appendString(append(b, `{"stage":`...), p.Stage)
+	b = strconv.AppendInt(append(b, `,"version":`...), int64(p.Version), 10)
+	b = append(b, `,"params":{`...)
+	for i, name := range slices.Sorted(maps.Keys(p.Params)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		b = append(b, p.Params[name]...)
 	}
-	return Sum(append([]byte("llima-fp/1\n"), b...))
+	b = append(b, `},"inputs":[`...)
+	for i, in := range p.Inputs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"name":`...), in.Name)
+		b = appendString(append(b, `,"digest":`...), string(in.Digest))
+		b = append(b, '}')
+	}
+	return append(b, "]}"...)
+}
+
+// appendString appends a JSON string, escaped as encoding/json does.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic(fmt.Sprintf("llima: internal error: name %q: %v", s, err))
+			}
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // Code says why a target is stale.
@@ -131,13 +167,9 @@ func Diff(old, now *Preimage, upstream func(name string) bool) []Reason {
 	if old.Stage != now.Stage || old.Version != now.Version {
 		out = append(out, Reason{Code: ToolChanged, Name: now.Stage, Old: fmt.Sprint(old.Version), New: fmt.Sprint(now.Version)})
 	}
-	names := slices.Sorted(maps.Keys(now.Params))
-	for name := range old.Params {
-		if _, ok := now.Params[name]; !ok {
-			names = append(names, name)
-		}
-	}
-	for _, name := range names {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(now.Params)), maps.Keys(old.Params))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		if a, b := old.Params[name], now.Params[name]; !bytes.Equal(a, b) {
 			out = append(out, Reason{Code: ParamChanged, Name: name, Old: plain(a), New: plain(b)})
 		}

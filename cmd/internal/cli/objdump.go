@@ -44,7 +44,7 @@ func objdump(env Env, path string, words bool) (err error) {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: instruction set %d.%d, %d quads\n\nSegments:\n", filepath.Base(path), isa.Major, isa.Minor, p.Quads())
+	fmt.Fprintf(&b, "%s: instruction set %d.%d, quads: %d\n\nSegments:\n", filepath.Base(path), isa.Major, isa.Minor, p.Quads())
 	for s := range isa.Segment(isa.NumSegments) {
 		if n := p.SegmentSize(s); n > 0 {
 			fmt.Fprintf(&b, "  %-8s %12d bytes\n", s, n)

@@ -163,7 +163,7 @@ func run(cmd *cobra.Command, env Env, f *runFlags, args []string) (err error) {
 	if !strings.HasSuffix(result.Text, "\n") {
 		fmt.Fprintln(env.Stdout)
 	}
-	fmt.Fprintf(env.Stderr, "\n%d prompt tokens, first token after %.0f ms (%.1f tok/s) · %d tokens, %.1f tok/s · stopped: %s\n",
+	fmt.Fprintf(env.Stderr, "\n%d prompt tokens, first token after %.0f ms (%.1f tok/s)\n%d tokens, %.1f tok/s, stopped: %s\n",
 		len(prompt), doc.Time.FirstTokenMillis, doc.Time.PromptTokensPerSec, len(result.IDs), doc.Time.TokensPerSec, result.Reason)
 	return nil
 }

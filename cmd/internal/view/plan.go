@@ -168,8 +168,8 @@ func sizes(b *strings.Builder, m *planner.Model) {
 	a := m.Arch
 	kv := 2 * 2 * int64(a.NumHiddenLayers) * int64(m.Params.ContextTokens) * int64(a.NumKeyValueHeads) * int64(a.HeadDim)
 	embed := int64(a.VocabSize) * int64(a.HiddenSize) * 2
-	fmt.Fprintf(b, "  weights %s (BF16: %s) + embeddings %s + KV cache %s = %s of memory\n",
-		Bytes(weights), Bytes(float), Bytes(embed), Bytes(kv), Bytes(weights+embed+kv))
+	fmt.Fprintf(b, "  memory %s: weights %s (in BF16 %s), embeddings %s, KV %s\n",
+		Bytes(weights+embed+kv), Bytes(weights), Bytes(float), Bytes(embed), Bytes(kv))
 }
 
 // change is a group of targets that are stale for the same reason.

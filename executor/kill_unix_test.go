@@ -1,0 +1,212 @@
+//go:build unix
+
+package executor_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/executor/store"
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/planner"
+)
+
+// stats returns what identifies each file of a folder, links included.
+func (p *project) stats(tb testing.TB, dir string) map[string]string {
+	tb.Helper()
+	out := map[string]string{}
+	files, err := filepath.Glob(p.path(dir + "/*"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range files {
+		st, err := os.Stat(f)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		out[f] = fmt.Sprint(st.Mode(), st.Size(), st.ModTime(), st.Sys().(*syscall.Stat_t).Ino, links(tb, f))
+	}
+	return out
+}
+
+func links(tb testing.TB, file string) int {
+	tb.Helper()
+	st, err := os.Stat(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return int(st.Sys().(*syscall.Stat_t).Nlink)
+}
+
+// Variables of the helper process.
+const (
+	killDir  = "LLIMA_TEST_KILL_DIR"
+	killStep = "LLIMA_TEST_KILL_STEP"
+)
+
+// TestHelperProcess is no test: it is the process that TestKillBetweenSettings kills.
+func TestHelperProcess(t *testing.T) {
+	dir := os.Getenv(killDir)
+	if dir == "" {
+		t.Skip("not a helper process")
+	}
+	at, err := strconv.Atoi(os.Getenv(killStep))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &project{dir: dir, layers: 2, context: 4, output: "out", rules: precision(config.BF16), jobs: 1, now: later}
+	n := 0
+	p.options = func(o *executor.Options) {
+		o.Step = func(string, *planner.Target) error {
+			if n++; n == at {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+			return nil
+		}
+	}
+	p.mustBuild(t)
+}
+
+// TestKillBetweenSettings builds, changes the precision, kills that build at one step after
+// another, and builds again with either setting: the output equals that of a
+// build that was never disturbed.
+func TestKillBetweenSettings(t *testing.T) {
+	p := newTiny(t, 2)
+	want := map[config.Precision]map[string]string{}
+	for _, prec := range []config.Precision{config.BF16, config.INT8} {
+		p.rules = precision(prec)
+		want[prec] = p.clean(t)
+	}
+	killed, step := 0, 1
+	for {
+		q := &project{dir: t.TempDir(), layers: 2, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
+		if err := os.CopyFS(q.path("source"), os.DirFS(p.path("source"))); err != nil {
+			t.Fatal(err)
+		}
+		if killed%2 == 0 {
+			q.mustBuild(t)
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$")
+		cmd.Env = append(os.Environ(), killDir+"="+q.dir, killStep+"="+strconv.Itoa(step))
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			break // it ran to its end
+		}
+		if !strings.Contains(err.Error(), "killed") {
+			t.Fatalf("step %d: %v\n%s", step, err, out)
+		}
+		prec := config.BF16
+		if killed%4 >= 2 {
+			prec = config.INT8
+		}
+		q.rules = precision(prec)
+		q.mustBuild(t)
+		if got := files(t, q.path("out")); len(got) == 0 {
+			t.Errorf("step %d: nothing is published", step)
+		} else {
+			sameFiles(t, got, want[prec])
+		}
+		if left := files(t, q.path(".llima/tmp")); len(left) > 0 {
+			t.Errorf("step %d: temporary files are left: %v", step, left)
+		}
+		if t.Failed() {
+			t.Fatalf("after a kill at step %d", step)
+		}
+		killed++
+		step += 1 + killed%13
+	}
+	t.Logf("killed at %d of %d steps", killed, step)
+	if killed < 10 {
+		t.Errorf("only %d kills", killed)
+	}
+}
+
+// TestSecondBuildWaits runs two builds of one output at once.
+func TestSecondBuildWaits(t *testing.T) {
+	p := newTiny(t, 1)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	done := make(chan result)
+	first := *p
+	first.jobs = 1
+	first.options = func(o *executor.Options) {
+		once := false
+		o.Step = func(string, *planner.Target) error {
+			if !once {
+				once = true
+				close(entered)
+				<-leave
+			}
+			return nil
+		}
+	}
+	go func() { done <- first.build(t) }()
+	<-entered
+
+	second := *p
+	second.options = func(o *executor.Options) { o.NoWait = true }
+	r := second.build(t)
+	var held *store.HeldError
+	if !errors.As(r.err, &held) || !strings.Contains(held.Error(), "pid 1 on host: llima build") {
+		t.Errorf("a build that does not wait says %v, want the holder", r.err)
+	}
+
+	third := *p
+	waiting := make(chan struct{})
+	third.options = func(o *executor.Options) {
+		events := o.Events
+		o.Events = func(e executor.Event) {
+			if e.Kind == executor.Waiting {
+				close(waiting)
+			}
+			events(e)
+		}
+	}
+	finished := make(chan result)
+	go func() { finished <- third.build(t) }()
+	select {
+	case <-waiting:
+	case <-time.After(10 * time.Second):
+		t.Error("a build that waits does not say so")
+	}
+	close(leave)
+	if r := <-done; r.err != nil {
+		t.Errorf("the first build: %v", r.err)
+	}
+	if r := <-finished; r.err != nil || len(r.ran) != 0 {
+		t.Errorf("the build that waited ran %v, %v", r.ran, r.err)
+	}
+}
+
+// TestSourceIsNotTouched holds that the checkpoint is neither linked nor
+// written, and that what readers of ONNX must not find linked is not.
+func TestSourceIsNotTouched(t *testing.T) {
+	p := newTiny(t, 1)
+	before := p.stats(t, "source")
+	p.rules = precision(config.BF16)
+	p.mustBuild(t)
+	for name, st := range p.stats(t, "source") {
+		if st != before[name] {
+			t.Errorf("%s changed from %s to %s", name, before[name], st)
+		}
+	}
+	for _, pattern := range []string{"out/onnx_files/*.safetensors", "out/sima_files/model_sdk/weights/*"} {
+		files, err := filepath.Glob(p.path(pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, file := range files {
+			if n := links(t, file); n != 1 {
+				t.Errorf("%s has %d links, want 1", file, n)
+			}
+		}
+	}
+}

@@ -168,8 +168,11 @@ func sizes(b *strings.Builder, m *planner.Model) {
 	a := m.Arch
 	kv := 2 * 2 * int64(a.NumHiddenLayers) * int64(m.Params.ContextTokens) * int64(a.NumKeyValueHeads) * int64(a.HeadDim)
 	embed := int64(a.VocabSize) * int64(a.HiddenSize) * 2
-	fmt.Fprintf(b, "  memory %s: weights %s (in BF16 %s), embeddings %s, KV %s\n",
-		Bytes(weights+embed+kv), Bytes(weights), Bytes(float), Bytes(embed), Bytes(kv))
+	fmt.Fprintf(b, "  memory %s = weights %s + embeddings %s + KV cache %s\n",
+		Bytes(weights+embed+kv), Bytes(weights), Bytes(embed), Bytes(kv))
+	if weights != float {
+		fmt.Fprintf(b, "  the same weights in BF16: %s\n", Bytes(float))
+	}
 }
 
 // change is a group of targets that are stale for the same reason.
@@ -270,7 +273,15 @@ func reasonText(d *planner.Decision) string {
 	if len(reasons) == 0 {
 		return ""
 	}
+	if stage, _, ok := strings.Cut(reasons[0].Name, "/"); ok {
+		if _, upstream := addr.ParseStage(stage); upstream {
+			return "its " + stage + " output changed"
+		}
+	}
 	text := ReasonText(reasons[0])
+	if reasons[0].Name == "precision" { // short enough for a line of the table
+		text = strings.ReplaceAll(strings.TrimPrefix(text, "precision: "), "A_BF16_W_", "")
+	}
 	if len(reasons) > 1 && reasons[0].Code != fingerprint.ParamChanged {
 		text += fmt.Sprintf(" and %d more", len(reasons)-1)
 	}
@@ -295,6 +306,9 @@ func ReasonText(r fingerprint.Reason) string {
 		}
 		return "not finished last time"
 	case fingerprint.ParamChanged:
+		if strings.HasPrefix(r.New, "[") || strings.HasPrefix(r.New, "{") {
+			return r.Name + " changed" // lists are too long to show
+		}
 		text := fmt.Sprintf("%s: %s → %s", r.Name, orNone(r.Old), orNone(r.New))
 		if r.Where != "" {
 			text += ", " + r.Where

@@ -241,7 +241,7 @@ func TestHelperBuild(t *testing.T) {
 
 // TestKilled kills a build at its steps, one after another, and builds again:
 // the tree must be that of a build that nobody killed. LLIMA_LONG tries every
-// step, else about thirty.
+// step, else about fifteen.
 func TestKilled(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot kill itself there")
@@ -255,7 +255,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := tree(t, filepath.Join(clean, "out"))
-	stride := max(steps/30, 1)
+	stride := max(steps/15, 1)
 	if os.Getenv("LLIMA_LONG") != "" {
 		stride = 1
 	}

@@ -63,7 +63,7 @@ func TestHelperProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &project{dir: dir, layers: 2, context: 4, output: "out", rules: precision(config.BF16), jobs: 1, now: later}
+	p := &project{dir: dir, name: "m", layers: 2, context: 4, output: "out", rules: precision(config.BF16), jobs: 1, now: later}
 	n := 0
 	p.options = func(o *executor.Options) {
 		o.Step = func(string, *planner.Target) error {
@@ -88,7 +88,7 @@ func TestKillBetweenSettings(t *testing.T) {
 	}
 	killed, step := 0, 1
 	for {
-		q := &project{dir: t.TempDir(), layers: 2, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
+		q := &project{dir: t.TempDir(), name: "m", layers: 2, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
 		if err := os.CopyFS(q.path("source"), os.DirFS(p.path("source"))); err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func TestKillBetweenSettings(t *testing.T) {
 			t.Fatalf("after a kill at step %d", step)
 		}
 		killed++
-		step += 1 + killed%13
+		step += 3 + killed%13
 	}
 	t.Logf("killed at %d of %d steps", killed, step)
 	if killed < 10 {

@@ -32,6 +32,7 @@ import (
 // project is a folder with a tiny checkpoint and the settings of one model.
 type project struct {
 	dir     string // of llima.hcl
+	name    string // of the model
 	layers  int
 	context int
 	output  string // relative to dir
@@ -59,7 +60,7 @@ func precision(p config.Precision) rules {
 
 func newTiny(tb testing.TB, layers int) *project {
 	tb.Helper()
-	p := &project{dir: tb.TempDir(), layers: layers, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
+	p := &project{dir: tb.TempDir(), name: "m", layers: layers, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
 	p.writeCheckpoint(tb, nil)
 	return p
 }
@@ -133,7 +134,7 @@ func (p *project) model(name string) *config.Model {
 // graph returns the graph of the project's model; it is closed with the test.
 func (p *project) graph(tb testing.TB) *planner.Graph {
 	tb.Helper()
-	g, diags := planner.New([]*config.Model{p.model("m")}, nil)
+	g, diags := planner.New([]*config.Model{p.model(p.name)}, nil)
 	if diags.HasErrors() {
 		tb.Fatal(diags)
 	}

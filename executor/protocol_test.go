@@ -509,3 +509,64 @@ func TestOutputMoves(t *testing.T) {
 		t.Errorf("the file of a person is %q, %v", b, err)
 	}
 }
+
+// TestModelsShareAStore builds two models of one checkpoint at once: their
+// outputs are their own, what they have in common is stored once.
+func TestModelsShareAStore(t *testing.T) {
+	p := newTiny(t, 2)
+	one, two := *p, *p
+	one.name, one.output = "one", "out/one"
+	two.name, two.output, two.rules = "two", "out/two", precision(config.BF16)
+	done := make(chan result)
+	for _, q := range []*project{&one, &two} {
+		go func() { done <- q.build(t) }()
+	}
+	for range 2 {
+		if r := <-done; r.err != nil {
+			t.Fatal(r.err)
+		}
+	}
+	sameFiles(t, files(t, p.path("out/one")), one.clean(t))
+	sameFiles(t, files(t, p.path("out/two")), two.clean(t))
+	one.mustBuild(t).wantRan(t)
+	two.mustBuild(t).wantRan(t)
+	three := one
+	three.name, three.output = "three", "out/three"
+	three.mustBuild(t).wantRan(t, "three:package")
+	sameFiles(t, files(t, p.path("out/three")), files(t, p.path("out/one")))
+}
+
+// TestOneOutputForTwo refuses models that would publish into one folder, by
+// whatever name.
+func TestOneOutputForTwo(t *testing.T) {
+	p := newTiny(t, 1)
+	p.write(t, "real/keep", nil)
+	if err := os.Symlink("real", p.path("link")); err != nil {
+		t.Skip(err)
+	}
+	a, b := p.model("a"), p.model("b")
+	a.Output, b.Output = p.path("real/out"), p.path("link/./out")
+	g, diags := planner.New([]*config.Model{a, b}, nil)
+	if !diags.HasErrors() || !strings.Contains(diags.Error(), `"a" and "b"`) {
+		t.Errorf("New = %v, want that both have one output", diags)
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOrder(t *testing.T) {
+	g := newTiny(t, 3).graph(t)
+	at := map[*planner.Target]int{}
+	for i, target := range g.Order {
+		at[target] = i
+		for _, d := range target.Deps {
+			if j, ok := at[d]; !ok || j >= i {
+				t.Errorf("%s is at %d, before its dependency %s", target.Addr, i, d.Addr)
+			}
+		}
+	}
+	if want := 1 + 3*2*3*3 + 3 + 1 + 1; len(g.Order) != want {
+		t.Errorf("%d targets, want %d", len(g.Order), want)
+	}
+}

@@ -1,0 +1,150 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/internal/diag"
+	"github.com/llima-build/llima/quant"
+)
+
+// Inspect reads a model's configuration, no weights, and asks the rules about
+// every part.
+func Inspect(c *config.Model) (*Model, diag.List) {
+	raw, err := checkpoint.ReadConfig(c.Source)
+	if err != nil {
+		return nil, diag.List{sourceError(c, err)}
+	}
+	a, err := arch.Parse(raw)
+	if err != nil {
+		return nil, diag.List{sourceError(c, err)}
+	}
+	m := &Model{Config: c, Arch: a, Params: arch.Params{
+		ContextTokens: c.ContextTokens, GroupTokens: c.GroupTokens, MaskTokens: c.MaskTokens, ReturnLogits: c.ReturnLogits,
+	}}
+	props := m.Properties()
+	var diags diag.List
+	sizes := map[sizeClass]Part{}
+	for _, id := range a.Parts() {
+		d, ds := c.Rules.Decide(props, config.Layer{PartID: id, FromEnd: a.NumHiddenLayers - id.Index})
+		diags = append(diags, ds...)
+		p := Part{ID: id, Decision: d}
+		class := sizeClass{id.Part, id.Index == a.NumHiddenLayers-1, d.Precision}
+		if same, ok := sizes[class]; ok {
+			p.WeightBytes, p.FloatBytes = same.WeightBytes, same.FloatBytes
+		} else if err := m.size(&p); err != nil {
+			return nil, diag.List{sourceError(c, err)}
+		}
+		sizes[class] = p
+		m.Parts = append(m.Parts, p)
+	}
+	return m, diags
+}
+
+func sourceError(c *config.Model, err error) diag.Diagnostic {
+	r := c.SourceRange
+	return diag.Diagnostic{
+		Severity: diag.Error, Summary: "Unusable model source", Subject: &r,
+		Detail: fmt.Sprintf("Model %q: %v.", c.Name, err),
+	}
+}
+
+// Properties returns what rules see as "model".
+func (m *Model) Properties() config.Properties {
+	return config.Properties{NumHiddenLayers: m.Arch.NumHiddenLayers, Architecture: m.Arch.Architecture, Format: "hf"}
+}
+
+// FormatOf returns how a precision stores a matrix; the output head of an
+// INT4 model is INT8.
+func FormatOf(p config.Precision, head bool) quant.Format {
+	switch {
+	case p == config.INT8, p == config.INT4 && head:
+		return quant.Format{Bits: 8}
+	case p == config.INT4:
+		return quant.Format{Bits: 4, GroupSize: 32}
+	default:
+		return quant.Format{Bits: 16}
+	}
+}
+
+// sizeClass is what the size of a part's weights depends on.
+type sizeClass struct {
+	part      addr.Part
+	last      bool
+	precision config.Precision
+}
+
+func (m *Model) size(p *Part) error {
+	for _, name := range m.Arch.TensorNames(p.ID) {
+		shape, err := m.Arch.Shape(name)
+		if err != nil {
+			return err
+		}
+		if len(shape) != 2 {
+			continue
+		}
+		f := FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
+		p.WeightBytes += f.SizeBytes(shape[0], shape[1])
+		p.FloatBytes += quant.Format{Bits: 16}.SizeBytes(shape[0], shape[1])
+	}
+	return nil
+}
+
+// Program is a line of elf_files/index.json: the program of a part, or of one
+// cache window of it.
+type Program struct {
+	Phase  string `json:"phase"`
+	Part   string `json:"part"`
+	Layer  int    `json:"layer"`
+	Window int    `json:"window,omitempty"` // tokens
+	File   string `json:"file"`
+}
+
+// Programs lists the programs of a model that are compiled.
+func (m *Model) Programs() []Program {
+	var out []Program
+	for _, p := range m.Parts {
+		if !p.Decision.Compile {
+			continue
+		}
+		line := Program{Phase: p.ID.Phase.String(), Part: p.ID.Part.String(), Layer: p.ID.Index, File: p.ID.FileName() + ".elf"}
+		if p.ID.Part != addr.Cache {
+			out = append(out, line)
+			continue
+		}
+		for _, w := range m.Arch.Windows(p.ID.Phase, m.Params) {
+			line.Window, line.File = w, arch.CacheName(p.ID.Phase, w, m.Params)+".elf"
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// PartPrecision is a line of devkit/precision.json.
+type PartPrecision struct {
+	Part      string           `json:"part"`
+	Index     int              `json:"idx"`
+	Precision config.Precision `json:"precision"`
+}
+
+// Precisions lists what precision.json says, layer by layer.
+func (m *Model) Precisions() []PartPrecision {
+	var out []PartPrecision
+	for l := range m.Arch.NumHiddenLayers {
+		for _, phase := range addr.Phases {
+			for _, part := range []addr.Part{addr.Pre, addr.Post} {
+				i := slices.IndexFunc(m.Parts, func(p Part) bool { return p.ID == addr.PartID{Phase: phase, Part: part, Index: l} })
+				if i >= 0 && m.Parts[i].Decision.Compile {
+					name := phase.FilePrefix() + "_" + strings.ToLower(part.String())
+					out = append(out, PartPrecision{name, l, m.Parts[i].Decision.Precision})
+				}
+			}
+		}
+	}
+	return out
+}

@@ -57,7 +57,7 @@ const (
 func TestHelperProcess(t *testing.T) {
 	dir := os.Getenv(killDir)
 	if dir == "" {
-		t.Skip("not a helper process")
+		return
 	}
 	at, err := strconv.Atoi(os.Getenv(killStep))
 	if err != nil {

@@ -130,8 +130,10 @@ func (m *Model) addPart(p Part) (onnx, quantize, compile *Target, err error) {
 	if p.ID.Part != addr.Cache {
 		onnx.Params.Set("layer", p.ID.Index)
 	}
-	onnx.Params.Set("context_length", m.Params.ContextTokens) // in the metadata of every graph
-	onnx.where("context_length", m.Config.ContextRange)
+	if p.ID.Part != addr.Post { // the others address the KV cache
+		onnx.Params.Set("context_length", m.Params.ContextTokens)
+		onnx.where("context_length", m.Config.ContextRange)
+	}
 	if p.ID.Phase == addr.Prefill {
 		onnx.Params.Set("language_group_size", m.Params.GroupTokens)
 		onnx.where("language_group_size", m.Config.GroupRange)

@@ -120,12 +120,15 @@ func (b *builder) finish(name string, p Params, window int) (Graph, error) {
 		return Graph{}, fmt.Errorf("part %v: %w", b.id, b.err)
 	}
 	b.m.Graph.Name = name
-	meta := []onnx.Property{
-		{Key: "llima.context", Value: strconv.Itoa(p.ContextTokens)},
-		{Key: "llima.part", Value: b.id.Part.String()},
-		{Key: "llima.phase", Value: b.id.Phase.String()},
-		{Key: "llima.rows", Value: strconv.Itoa(p.Rows(b.id.Phase))},
+	var meta []onnx.Property
+	if b.id.Part != addr.Post { // the others address the KV cache
+		meta = append(meta, onnx.Property{Key: "llima.context", Value: strconv.Itoa(p.ContextTokens)})
 	}
+	meta = append(meta,
+		onnx.Property{Key: "llima.part", Value: b.id.Part.String()},
+		onnx.Property{Key: "llima.phase", Value: b.id.Phase.String()},
+		onnx.Property{Key: "llima.rows", Value: strconv.Itoa(p.Rows(b.id.Phase))},
+	)
 	if window > 0 {
 		meta = append(meta, onnx.Property{Key: "llima.window", Value: strconv.Itoa(window)})
 	}

@@ -71,6 +71,13 @@ func weights(a *executor.Action, use rewrite.WeightUse) error {
 		return fmt.Errorf("the checkpoint lacks it")
 	}
 	if use.Format.Bits == 16 && t.DType == tensor.BF16 {
+		src, err := a.Tensor(use.Tensor)
+		if err != nil {
+			return err
+		}
+		if err := quant.CheckFinite(src, t.DType, use.N, use.K); err != nil {
+			return err
+		}
 		return a.Refer(use.Location, use.Tensor)
 	}
 	digest, err := a.TensorDigest(use.Tensor)

@@ -1,7 +1,6 @@
 package quant
 
 import (
-	"cmp"
 	"math"
 	"slices"
 
@@ -24,8 +23,9 @@ import (
 // parabola falls towards A/B from either side, and rounding to nearest codes
 // is never worse than the codes of an interval.
 type search struct {
-	steps []step
-	sums  []sums
+	steps, spare []step
+	sums         []sums
+	bins, starts []int32 // of sortSteps
 }
 
 type step struct {
@@ -38,7 +38,8 @@ type step struct {
 
 type sums struct {
 	a, b float64
-	sign int8 // of the scale
+	gain float64 // A²/B: by how much the interval's own best scale lowers the error
+	sign int8    // of the scale
 }
 
 func newSearch(group int) *search {
@@ -112,12 +113,7 @@ func (s *search) collect(w []float32, x float64) {
 			s.steps = append(s.steps, st)
 		}
 	}
-	slices.SortFunc(s.steps, func(a, b step) int {
-		if c := cmp.Compare(a.at, b.at); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.index, b.index)
-	})
+	s.sortSteps()
 }
 
 // scan passes the steps and keeps the sums of every interval, for either sign.
@@ -131,13 +127,10 @@ func (s *search) scan() {
 			}
 			a[i] += st.weight
 			b[i] += float64(2*st.before + 1)
-			s.sums = append(s.sums, sums{a[i], b[i], sign})
+			s.sums = append(s.sums, sums{a[i], b[i], float64(a[i]*a[i]) / b[i], sign})
 		}
 	}
 }
-
-// gain is by how much an interval's own best scale lowers the error.
-func (t sums) gain() float64 { return float64(t.a*t.a) / t.b }
 
 // best returns the float16 scale with the least error, the first of equals.
 func (s *search) best(w []float32, scale uint16, least float64) uint16 {
@@ -160,7 +153,7 @@ func (s *search) best(w []float32, scale uint16, least float64) uint16 {
 	}
 	top := 0
 	for i, t := range s.sums {
-		if t.gain() > s.sums[top].gain() {
+		if t.gain > s.sums[top].gain {
 			top = i
 		}
 	}
@@ -169,7 +162,7 @@ func (s *search) best(w []float32, scale uint16, least float64) uint16 {
 	// interval that could be better by less than that.
 	slack := float64(total * 1e-13)
 	for i, t := range s.sums {
-		if i != top && t.gain() > total-least+slack {
+		if i != top && t.gain > total-least+slack {
 			try(t)
 		}
 	}

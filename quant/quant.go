@@ -82,36 +82,19 @@ func Quantize(src []byte, dt tensor.DType, n, k int, f Format) (codes []int8, sc
 	if f.Bits == 16 {
 		return nil, nil, fmt.Errorf("quant: BF16 has no codes")
 	}
-	rows, err := newRows(src, dt, n, k)
-	if err != nil {
+	if _, err := newRows(src, dt, n, k); err != nil {
 		return nil, nil, err
 	}
-	group := f.GroupSize
-	if group == 0 {
-		group = k
-	}
-	codes, scales = make([]int8, n*k), make([]uint16, n*f.Groups(k))
-	search := newSearch(min(group, k))
-	next := 0
-	for i := range n {
-		row, err := rows.read(i)
-		if err != nil {
-			return nil, nil, err
-		}
-		for at := 0; at < k; at += group {
-			end := min(at+group, k)
-			w, c := row[at:end], codes[i*k+at:i*k+end]
-			var ok bool
-			if f.Bits == 4 {
-				scales[next], ok = search.int4(w, c)
-			} else {
-				scales[next], ok = int8Channel(w, c)
-			}
-			if !ok {
-				return nil, nil, fmt.Errorf("quant: row %d, columns [%d,%d): weights up to %g need a scale past float16's range", i, at, end, absMax(w))
-			}
-			next++
-		}
+	groups := f.Groups(k)
+	codes, scales = make([]int8, n*k), make([]uint16, n*groups)
+	err = eachRow(n, func() (func(i int) error, error) {
+		w, err := newWorker(src, dt, n, k, f)
+		return func(i int) error {
+			return w.row(i, codes[i*k:(i+1)*k], scales[i*groups:(i+1)*groups])
+		}, err
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	return codes, scales, nil
 }

@@ -303,3 +303,39 @@ func BenchmarkQuantize(b *testing.B) {
 		})
 	}
 }
+
+// TestFirstBadRow finds the lowest of several bad rows, whichever worker meets
+// one first, and the same bytes for a matrix as for its rows one by one.
+func TestFirstBadRow(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	const n, k = 301, 48
+	w := make([]float32, n*k)
+	for i := range w {
+		w[i] = float32(r.NormFloat64())
+	}
+	f := quant.Format{Bits: 4, GroupSize: 32}
+	codes, scales := quantiseMatrix(t, w, n, k, f)
+	for i := range n {
+		c, s := quantiseMatrix(t, w[i*k:(i+1)*k], 1, k, f)
+		if !slices.Equal(c, codes[i*k:(i+1)*k]) || !slices.Equal(s, scales[i*2:(i+1)*2]) {
+			t.Fatalf("row %d differs where it is alone", i)
+		}
+	}
+	for _, row := range []int{300, 250, 133, 132} {
+		w[row*k+5] = float32(math.NaN())
+		_, _, err := quant.Quantize(f32(w), tensor.F32, n, k, f)
+		want := fmt.Sprintf("row %d, column 5", row)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Quantize with NaN from row %d on = %v, want %q", row, err, want)
+		}
+	}
+}
+
+func quantiseMatrix(t *testing.T, w []float32, n, k int, f quant.Format) (codes []int8, scales []uint16) {
+	t.Helper()
+	codes, scales, err := quant.Quantize(f32(w), tensor.F32, n, k, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return codes, scales
+}

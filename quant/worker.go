@@ -1,0 +1,101 @@
+package quant
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/llima-build/llima/formats/tensor"
+)
+
+// worker quantises rows of a matrix, one at a time.
+type worker struct {
+	rows   *rows
+	bits   int
+	group  int
+	search *search
+}
+
+func newWorker(src []byte, dt tensor.DType, n, k int, f Format) (*worker, error) {
+	r, err := newRows(src, dt, n, k)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{rows: r, bits: f.Bits, group: f.GroupSize}
+	if w.group == 0 {
+		w.group = k
+	}
+	if f.Bits == 4 {
+		w.search = newSearch(min(w.group, k))
+	}
+	return w, nil
+}
+
+// row sets the codes [k] and scales [groups] of row i.
+func (w *worker) row(i int, codes []int8, scales []uint16) error {
+	row, err := w.rows.read(i)
+	if err != nil {
+		return err
+	}
+	for g := range scales {
+		at, end := g*w.group, min((g+1)*w.group, len(row))
+		part, c := row[at:end], codes[at:end]
+		var ok bool
+		if w.bits == 4 {
+			scales[g], ok = w.search.int4(part, c)
+		} else {
+			scales[g], ok = int8Channel(part, c)
+		}
+		if !ok {
+			return fmt.Errorf("quant: row %d, columns [%d,%d): weights up to %g need a scale past float16's range", i, at, end, absMax(part))
+		}
+	}
+	return nil
+}
+
+// rowBlock is how many rows a worker takes at a time.
+const rowBlock = 16
+
+// eachRow calls what start returns for every row below n, on all cores; start
+// is called once for each. The error is that of the first row that has one.
+func eachRow(n int, start func() (func(row int) error, error)) error {
+	type failure struct {
+		row int
+		err error
+	}
+	failures := make([]failure, min(runtime.GOMAXPROCS(0), (n+rowBlock-1)/rowBlock))
+	var taken atomic.Int64
+	var wg sync.WaitGroup
+	for id := range failures {
+		wg.Go(func() {
+			do, err := start()
+			if err != nil {
+				failures[id] = failure{0, err}
+				return
+			}
+			// Blocks are taken in order, so no row below a failed one is left
+			// out, and each worker's first failure is its lowest.
+			for {
+				first := int(taken.Add(rowBlock)) - rowBlock
+				if first >= n {
+					return
+				}
+				for row := first; row < min(first+rowBlock, n); row++ {
+					if err := do(row); err != nil {
+						failures[id] = failure{row, err}
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var lowest failure
+	for _, f := range failures {
+		if f.err != nil && (lowest.err == nil || f.row < lowest.row) {
+			lowest = f
+		}
+	}
+	return lowest.err
+}

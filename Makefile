@@ -2,7 +2,7 @@
 GO ?= go
 FUZZTIME ?= 20s
 
-.PHONY: build test check lint race fuzz bench oracle
+.PHONY: build test check lint race fuzz bench oracle smoke-real
 
 build: ## the llima binary, in ./bin
 	$(GO) build -o bin/llima ./cmd/llima
@@ -26,3 +26,6 @@ bench:
 
 oracle: ## against ONNX Runtime; LLIMA_ORT_PYTHON names a Python that has it
 	LLIMA_LONG=1 $(GO) test ./formats/onnx/... ./cmd/llima/...
+
+smoke-real: ## a real model: build it twice, ask it; LLIMA_REAL names its cache folder
+	./testdata/real/smoke

@@ -16,6 +16,10 @@ type Buffers struct {
 // Machine is the state that programs run in: S and the tiles of all quads,
 // and scratch memory. It is for one goroutine at a time.
 type Machine struct {
+	// Exact keeps MM to the reference order, whose bits are the same on every
+	// CPU; otherwise it may use kernels within the bounds of docs/isa.md §1.
+	Exact bool
+
 	quads    [isa.MaxQuads]quad
 	segments [isa.NumSegments][]byte
 	matrix   matrixUnit
@@ -59,6 +63,7 @@ func (m *Machine) Run(p *Program, b Buffers) error {
 			m.quads[q].s = newS()
 		}
 	}
+	m.matrix.exact = m.Exact
 	m.matrix.open()
 	defer m.matrix.close()
 	for {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
@@ -16,7 +17,8 @@ const (
 	parallelWork = 1 << 18
 )
 
-// matrixUnit multiplies in the reference order of docs/isa.md §2. Panels are
+// matrixUnit multiplies in the reference order of docs/isa.md §2, or by a
+// kernel within the bounds of §1. Panels are
 // independent of each other, so the number of workers changes no bit.
 type matrixUnit struct {
 	spaces []*workspace // one a worker, the first is the caller's
@@ -26,6 +28,7 @@ type matrixUnit struct {
 	done   sync.WaitGroup
 	next   atomic.Int64
 	job    product
+	exact  bool // the reference order only
 }
 
 // product is the MM under way.
@@ -36,6 +39,8 @@ type product struct {
 	a      []float32
 	sums   []float32
 	groups int
+	code   kern.Code
+	fast   bool // by code's kernel
 }
 
 // workspace is what one worker needs for a panel.
@@ -44,6 +49,7 @@ type workspace struct {
 	block   [panelRows]float32           // t of one row
 	acc     [][panelRows]float32         // [M]
 	group   [][panelRows]float32         // T [M]
+	scales  []float32                    // of a panel [groups, 16], for kernels
 }
 
 // open allows workers until close.
@@ -101,6 +107,9 @@ func (u *matrixUnit) multiply(q *quad, in *isa.Inst) {
 		}
 	}
 	u.job = product{in: in, s: q.s, tile: t, a: a, groups: inputs / t.group}
+	if !u.exact {
+		u.job.code, u.job.fast = fastCode(&t)
+	}
 	if t.offsets != nil {
 		u.job.sums = u.groupSums(rows, inputs, t.group)
 	}
@@ -163,6 +172,11 @@ func (j *product) panel(w *workspace, p int) {
 		}
 	}
 	at := int(in.P0) + p
+	if j.fast {
+		j.fastPanel(w, acc, at)
+		j.store(acc, p)
+		return
+	}
 	codes := t.codes[at*t.cPitch:]
 	size := blockSize(t.group)
 	step := size * panelRows * int(t.format.Code().Bits()) / 8 // bytes of a block

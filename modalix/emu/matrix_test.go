@@ -226,6 +226,10 @@ func TestMatrix(t *testing.T) {
 	}{
 		{1, 32, 64, 32, f(isa.CodeBF16, 0, 0), false, false},
 		{3, 48, 576, 32, f(isa.CodeBF16, 0, 0), true, false},
+		{15, 48, 576, 32, f(isa.CodeBF16, 0, 0), false, false},
+		{15, 48, 576, 576, f(isa.CodeINT8, isa.ScaleF16, 0), true, false},
+		{15, 48, 576, 32, f(isa.CodeINT4, isa.ScaleF16, 0), false, false},
+		{9, 32, 512, 128, f(isa.CodeINT4, isa.ScaleBF16, 0), true, false},
 		{2, 16, 96, 96, f(isa.CodeINT8, isa.ScaleF16, 0), false, true},
 		{5, 32, 256, 32, f(isa.CodeINT8, isa.ScaleF32, 0), false, false},
 		{1, 32, 256, 16, f(isa.CodeINT8, isa.ScaleF32, 0), false, false},
@@ -269,6 +273,11 @@ func TestMatrix(t *testing.T) {
 			}
 			want := w.reference(a, c.rows, c0)
 			checkMatrix(t, w, a, c0, want, out, c.out16)
+			o.fast = true
+			if out, err = runWith(t, o, emu.Buffers{In: in}, work, cAt, c.rows*c.outputs*size); err != nil {
+				t.Fatal(err)
+			}
+			checkBounds(t, w, a, c0, out, c.out16)
 		})
 	}
 }
@@ -299,6 +308,29 @@ func checkMatrix(t *testing.T, w *weights, a, c0, want []float32, out []byte, ou
 		tight := (4 + math.Sqrt(k)/4) * 0x1p-24 * size
 		if e := math.Abs(float64(v) - y); e > bound || e > tight {
 			t.Fatalf("C[%d] = %v, exactly %v: error %g exceeds %g or %g", i, v, y, e, bound, tight)
+		}
+	}
+}
+
+// checkBounds demands the bounds of docs/isa.md §1 of what kernels give.
+func checkBounds(t *testing.T, w *weights, a, c0 []float32, out []byte, out16 bool) {
+	t.Helper()
+	read := toF32
+	if out16 {
+		read = fromBF16
+	}
+	for i, v := range read(out) {
+		start := 0.0
+		if c0 != nil {
+			start = float64(c0[i])
+		}
+		y, size := w.exact(a, i/w.outputs, i%w.outputs, start)
+		bound := (4 + math.Sqrt(float64(w.inputs))/4) * 0x1p-24 * size
+		if out16 {
+			bound += math.Abs(y) * 0x1p-8
+		}
+		if e := math.Abs(float64(v) - y); !(e <= bound) {
+			t.Fatalf("C[%d] = %v, exactly %v: error %g exceeds %g", i, v, y, e, bound)
 		}
 	}
 }
@@ -401,6 +433,13 @@ func TestAttention(t *testing.T) {
 }
 
 func BenchmarkMatrix(b *testing.B) {
+	for _, exact := range []bool{true, false} {
+		b.Run(fmt.Sprintf("exact=%t", exact), func(b *testing.B) { benchmarkMatrix(b, exact) })
+	}
+}
+
+func benchmarkMatrix(b *testing.B, exact bool) {
+	b.Helper()
 	for _, c := range []struct {
 		name   string
 		format isa.Format
@@ -419,6 +458,7 @@ func BenchmarkMatrix(b *testing.B) {
 				o := &object{weights: append(codes, scales...)}
 				o.raw = [][]byte{encodeAll(b, chain([]isa.Inst{w.load(codes, scales), mm, {Op: isa.END}}))}
 				p, m := o.load(b), emu.NewMachine()
+				m.Exact = exact
 				if err := m.Run(p, emu.Buffers{}); err != nil {
 					b.Fatal(err)
 				}

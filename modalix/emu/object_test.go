@@ -17,6 +17,7 @@ var le = binary.LittleEndian
 // object is an ELF file to be written for a test, from docs/isa.md and not
 // from the compiler.
 type object struct {
+	fast    bool     // by kernels, where there are
 	code    []string // assembly of each quad
 	raw     [][]byte // or code as it is
 	weights []byte
@@ -229,6 +230,7 @@ func runWith(tb testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, ou
 		tb.Fatalf("Verify = %v", err)
 	}
 	m := emu.NewMachine()
+	m.Exact = !o.fast
 	if err := m.Run(p, b); err != nil {
 		return nil, err
 	}

@@ -134,7 +134,9 @@ end`,
 	o := &object{code: code, weights: weights, host: map[isa.Segment]int64{isa.In: 128, isa.Out: 256}}
 	p := o.load(t)
 	out := make([]byte, 256)
-	if err := emu.NewMachine().Run(p, emu.Buffers{In: bf16Bytes(x), Out: out}); err != nil {
+	m := emu.NewMachine()
+	m.Exact = true
+	if err := m.Run(p, emu.Buffers{In: bf16Bytes(x), Out: out}); err != nil {
 		t.Fatal(err)
 	}
 	want := w.reference(x, 1, nil)

@@ -6,6 +6,7 @@ package planner
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/planner/fingerprint"
@@ -14,7 +15,7 @@ import (
 // Facts is what deciding needs to know of earlier builds and of files.
 type Facts interface {
 	// Digest returns the digest of a source, from memory where its file is
-	// unchanged.
+	// unchanged. It is called for several files at once.
 	Digest(Source) (fingerprint.Digest, error)
 	// Record returns what is remembered of a target; ok is false where nothing
 	// is. problem says why a record that was there cannot be used.
@@ -197,6 +198,7 @@ type Plan struct {
 // Evaluate decides on every target. What depends on a target that has to run
 // may run: its inputs are not known yet.
 func Evaluate(g *Graph, facts Facts) (*Plan, error) {
+	readAhead(g, facts)
 	p := &Plan{Graph: g, Decisions: make([]Decision, 0, len(g.Order))}
 	outputs := make(map[*Target][]Output, len(g.Order))
 	running := map[fingerprint.Digest]*Target{}
@@ -224,6 +226,23 @@ func Evaluate(g *Graph, facts Facts) (*Plan, error) {
 		p.Decisions = append(p.Decisions, d)
 	}
 	return p, nil
+}
+
+// readAhead asks for a digest in each file that targets read, all files at
+// once, so that none waits while another is read. What cannot be read is
+// found again, and reported, by the target that reads it.
+func readAhead(g *Graph, facts Facts) {
+	seen := map[string]bool{}
+	var wg sync.WaitGroup
+	for _, t := range g.Order {
+		for _, s := range t.Sources {
+			if !seen[s.Path] {
+				seen[s.Path] = true
+				wg.Go(func() { _, _ = facts.Digest(s) })
+			}
+		}
+	}
+	wg.Wait()
 }
 
 // Count returns how many targets are in each state.

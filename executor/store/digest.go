@@ -315,22 +315,14 @@ func hashShard(path string) (map[string]fingerprint.Digest, error) {
 	slices.SortFunc(entries, func(a, b safetensors.Entry) int {
 		return cmp.Or(cmp.Compare(b.Length, a.Length), cmp.Compare(a.Offset, b.Offset))
 	})
-	digests := make([]fingerprint.Digest, len(entries))
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for i := range next {
-				digests[i] = fingerprint.Sum(f.Bytes(entries[i]))
-			}
-		})
+	ranges := make([]fileRange, len(entries))
+	for i, e := range entries {
+		ranges[i] = fileRange{e.Offset, e.Length}
 	}
-	for i := range entries {
-		next <- i
+	digests, err := hashRanges(path, ranges)
+	if err != nil {
+		return nil, err
 	}
-	close(next)
-	wg.Wait()
-
 	out := make(map[string]fingerprint.Digest, len(entries)+1)
 	start := int64(-1)
 	for i, e := range entries {
@@ -352,21 +344,73 @@ func hashShard(path string) (map[string]fingerprint.Digest, error) {
 	return out, nil
 }
 
+// fileRange is a piece of a file, in bytes.
+type fileRange struct{ offset, length int64 }
+
+// readBytes is how much of a file is read at a time: it bounds the memory that
+// hashing takes, whatever the size of a model.
+const readBytes = 1 << 20
+
+// cores lets as many pieces be hashed at once as there are processors, of all
+// files together.
+var cores = make(chan struct{}, runtime.GOMAXPROCS(0))
+
+// hashRanges returns the digests of pieces of a file, each hashed on one core,
+// in the order given. It reads, and maps nothing: pages of a mapped model
+// would count as this process's memory.
+func hashRanges(path string, ranges []fileRange) ([]fingerprint.Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	digests := make([]fingerprint.Digest, len(ranges))
+	errs := make([]error, len(ranges))
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range min(cap(cores), len(ranges)) {
+		wg.Go(func() {
+			buf := make([]byte, readBytes)
+			for i := range next {
+				cores <- struct{}{}
+				digests[i], errs[i] = hashRange(f, ranges[i], buf)
+				<-cores
+			}
+		})
+	}
+	for i := range ranges {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return digests, errors.Join(errs...)
+}
+
+func hashRange(f *os.File, r fileRange, buf []byte) (fingerprint.Digest, error) {
+	h := sha256.New()
+	for at, end := r.offset, r.offset+r.length; at < end; {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
+		_, _ = h.Write(buf[:n])
+		at += int64(n)
+		if err != nil && at < end {
+			return "", fmt.Errorf("%s: offset %d: %w", f.Name(), at, err)
+		}
+	}
+	return fingerprint.FromHash(h.Sum(nil)), nil
+}
+
 // hashStart returns the digest of the first n bytes of a file, of all of it
 // where n is negative.
 func hashStart(path string, n int64) (fingerprint.Digest, error) {
-	f, err := os.Open(path)
+	if n < 0 {
+		d, _, err := hashFile(path)
+		return d, err
+	}
+	d, err := hashRanges(path, []fileRange{{0, n}})
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	var r io.Reader = f
-	if n >= 0 {
-		r = io.LimitReader(f, n)
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, r)
-	return fingerprint.FromHash(h.Sum(nil)), err
+	return d[0], nil
 }
 
 // hashFile returns the digest and size of a whole file.
@@ -376,7 +420,15 @@ func hashFile(path string) (fingerprint.Digest, int64, error) {
 		return "", 0, err
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
+	cores <- struct{}{}
+	defer func() { <-cores }()
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, readBytes))
 	return fingerprint.FromHash(h.Sum(nil)), n, err
 }
+
+// onlyWriter and onlyReader keep io.CopyBuffer from going around its buffer.
+type (
+	onlyWriter struct{ io.Writer }
+	onlyReader struct{ io.Reader }
+)

@@ -33,7 +33,7 @@ import (
 // was made from, so that tests of the build take no time.
 type hashBackend struct{}
 
-func (hashBackend) Compile(m *onnx.Model, data func(string) ([]byte, error), name string, w io.Writer) error {
+func (hashBackend) Compile(m *onnx.Model, data func(string) ([]byte, error), name string, _ []byte, w io.Writer) error {
 	h := sha256.New()
 	h.Write(m.Encode())
 	for _, t := range m.Graph.Initializers {

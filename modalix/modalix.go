@@ -18,6 +18,9 @@ import (
 type Options struct {
 	Name   string       // of the program, for messages
 	Limits lower.Limits // on its memories; zero: the machine's
+	// Elsewhere is the SHA-256 of the weights of an object that will lie beside
+	// this one, nil for none: the same weights are then not written again.
+	Elsewhere []byte
 }
 
 // CompilePart compiles a quantised graph and writes an ELF object. data gives
@@ -36,7 +39,7 @@ func CompilePart(m *onnx.Model, data func(location string) ([]byte, error), opt 
 	if err != nil {
 		return fmt.Errorf("modalix: %w", err)
 	}
-	if err := encode.Write(w, p, data); err != nil {
+	if err := encode.Write(w, p, data, opt.Elsewhere); err != nil {
 		return fmt.Errorf("modalix: %w", err)
 	}
 	return nil

@@ -44,6 +44,7 @@ func (m *Model) addTargets() error {
 	}
 	all := []*Target{devkit}
 	byLayer := map[int][]*Target{}
+	programs := map[addr.PartID]*Target{}
 	var caches []*Target
 	for _, p := range m.Parts {
 		if !p.Decision.Compile {
@@ -54,12 +55,14 @@ func (m *Model) addTargets() error {
 			return err
 		}
 		all = append(all, onnx, quantize, compile)
+		programs[p.ID] = compile
 		if p.ID.Part == addr.Cache {
 			caches = append(caches, compile)
 		} else {
 			byLayer[p.ID.Index] = append(byLayer[p.ID.Index], compile)
 		}
 	}
+	m.shareFilters(programs)
 	for l := range m.Arch.NumHiddenLayers {
 		if len(byLayer[l]) > 0 {
 			all = append(all, m.addMPK(fmt.Sprintf("layer_%d", l), byLayer[l]))
@@ -77,6 +80,7 @@ func (m *Model) addDevkit() (*Target, error) {
 	t.Params.Set("language_group_size", m.Params.GroupTokens)
 	t.Params.Set("future_token_mask_size", m.Params.MaskTokens)
 	t.Params.Set("return_logits", m.Params.ReturnLogits)
+	t.Params.Set("quantize_embeddings", m.Config.QuantizeEmbeddings)
 	t.where("context_length", m.Config.ContextRange)
 	t.where("language_group_size", m.Config.GroupRange)
 	t.where("future_token_mask_size", m.Config.MaskRange)

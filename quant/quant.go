@@ -184,6 +184,35 @@ func Dequantize(codes []int8, scales []uint16, n, k int, f Format) []float32 {
 	return out
 }
 
+// Embeddings8 rounds a table of embeddings [n, k] of F32, F16 or BF16 to 8 bits
+// a weight: the codes [n, k], -127 to 127, then a BF16 scale for each row, its
+// greatest magnitude over 127. An embedding is scale·code. A weight that is not
+// finite is an error that names its row and column.
+func Embeddings8(src []byte, dt tensor.DType, n, k int) ([]byte, error) {
+	r, err := newRows(src, dt, n, k)
+	if err != nil {
+		return nil, err
+	}
+	const top = 127
+	out := make([]byte, n*k, n*k+2*n)
+	for i := range n {
+		row, err := r.read(i)
+		if err != nil {
+			return nil, err
+		}
+		scale := tensor.ToBF16(float32(float64(absMax(row)) / top))
+		out = append(out, byte(scale), byte(scale>>8))
+		s := float64(tensor.FromBF16(scale))
+		if s == 0 {
+			continue // zeros, or too small for a scale
+		}
+		for j, w := range row {
+			out[i*k+j] = byte(int8(min(max(math.RoundToEven(float64(w)/s), -top), top)))
+		}
+	}
+	return out, nil
+}
+
 // BF16 rounds a matrix [n, k] of F32, F16 or BF16 to BF16, little-endian, and
 // reports whether every weight kept its value. Weights that are not finite,
 // or would not be, are errors that name row and column.

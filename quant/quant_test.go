@@ -339,3 +339,41 @@ func quantiseMatrix(t *testing.T, w []float32, n, k int, f quant.Format) (codes 
 	}
 	return codes, scales
 }
+
+// TestEmbeddings8 checks the layout and that every weight is within half a
+// step of a scale that BF16 rounded.
+func TestEmbeddings8(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 8))
+	const n, k = 40, 24
+	w := make([]float32, n*k)
+	for i := range w {
+		w[i] = float32(r.NormFloat64()) * float32(math.Exp2(float64(i/k)-20))
+	}
+	clear(w[3*k : 4*k])
+	src := make([]byte, 4*n*k)
+	for i, x := range w {
+		binary.LittleEndian.PutUint32(src[4*i:], math.Float32bits(x))
+	}
+	out, err := quant.Embeddings8(src, tensor.F32, n, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) != n*k+2*n {
+		t.Fatalf("%d bytes, want %d", len(out), n*k+2*n)
+	}
+	for i := range n {
+		scale := float64(tensor.FromBF16(binary.LittleEndian.Uint16(out[n*k+2*i:])))
+		for j := range k {
+			got := scale * float64(int8(out[i*k+j]))
+			// The largest weight may be cut by what BF16 took from the scale: 127/256 of a step.
+			if diff := math.Abs(got - float64(w[i*k+j])); diff > 0.5*scale {
+				t.Errorf("row %d, column %d: %v, want %v within half of %v", i, j, got, w[i*k+j], scale)
+			}
+		}
+	}
+	w[5] = float32(math.NaN())
+	binary.LittleEndian.PutUint32(src[4*5:], math.Float32bits(w[5]))
+	if _, err := quant.Embeddings8(src, tensor.F32, n, k); err == nil || !strings.Contains(err.Error(), "row 0, column 5") {
+		t.Errorf("Embeddings8 of a NaN = %v, want its place", err)
+	}
+}

@@ -201,7 +201,7 @@ func cmdLogits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // cmdSameLogits compares two .npy files of logits: samelogits A B BOUND.
-func cmdSameLogits(ts *testscript.TestScript, _ bool, args []string) {
+func cmdSameLogits(ts *testscript.TestScript, neg bool, args []string) {
 	a, err := npy.Read([]byte(ts.ReadFile(args[0])))
 	ts.Check(err)
 	b, err := npy.Read([]byte(ts.ReadFile(args[1])))
@@ -216,7 +216,7 @@ func cmdSameLogits(ts *testscript.TestScript, _ bool, args []string) {
 	for i := range x {
 		most = max(most, math.Abs(float64(x[i])-float64(y[i])))
 	}
-	if !(most <= bound) {
+	if (most <= bound) == neg {
 		ts.Fatalf("logits differ by %g, bound %g", most, bound)
 	}
 }

@@ -9,13 +9,26 @@ import (
 
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/internal/addr"
 )
 
-// compile turns the quantised graphs of a part into programs.
+// compile turns the quantised graphs of a part into programs. With filter
+// sharing it also reads the program of the other phase, whose weights it
+// shares where they are the same.
 type compile struct{ backend Backend }
 
 // Run implements [executor.Stage].
 func (c compile) Run(ctx context.Context, a *executor.Action) error {
+	var sibling []byte
+	for _, in := range a.Inputs() {
+		if in.From.Addr.Stage == addr.Compile {
+			b, err := a.Bytes(in)
+			if err != nil {
+				return err
+			}
+			sibling = b
+		}
+	}
 	data := func(location string) ([]byte, error) {
 		in, err := a.Find(location)
 		if err != nil {
@@ -44,7 +57,7 @@ func (c compile) Run(ctx context.Context, a *executor.Action) error {
 			return err
 		}
 		w := bufio.NewWriterSize(f, 1<<20)
-		err = c.backend.Compile(m, data, name, w)
+		err = c.backend.Compile(m, data, name, sibling, w)
 		if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
 			return fmt.Errorf("%s: %w", in.Name, err)
 		}

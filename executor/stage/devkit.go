@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"github.com/llima-build/llima/executor"
-	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/npy"
 	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/quant"
 )
 
@@ -41,7 +41,7 @@ func (devkit) Run(_ context.Context, a *executor.Action) error {
 			return err
 		}
 	}
-	config, err := vlmConfigJSON(m.Arch, m.Params, generation)
+	config, err := vlmConfigJSON(m, generation)
 	if err != nil {
 		return err
 	}
@@ -67,8 +67,8 @@ func (devkit) Run(_ context.Context, a *executor.Action) error {
 	return nil
 }
 
-// embeddings declares embeddings.bin, BF16 [vocabSize, hiddenSize]: the
-// checkpoint's own bytes where they are BF16.
+// embeddings declares embeddings.bin: the checkpoint's own bytes where they are
+// BF16 and stay so.
 func embeddings(a *executor.Action) error {
 	m := a.Target.Model
 	name := m.Arch.EmbeddingName()
@@ -76,14 +76,19 @@ func embeddings(a *executor.Action) error {
 	if !ok || len(t.Shape) != 2 || t.Shape[0] != m.Arch.VocabSize || t.Shape[1] != m.Arch.HiddenSize {
 		return fmt.Errorf("tensor %q has shape %v, config.json implies [%d %d]", name, t.Shape, m.Arch.VocabSize, m.Arch.HiddenSize)
 	}
-	if t.DType == tensor.BF16 {
+	if t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings {
 		return a.Refer("embeddings.bin", name)
 	}
 	src, err := a.Tensor(name)
 	if err != nil {
 		return err
 	}
-	out, _, err := quant.BF16(src, t.DType, t.Shape[0], t.Shape[1])
+	var out []byte
+	if m.Config.QuantizeEmbeddings {
+		out, err = quant.Embeddings8(src, t.DType, t.Shape[0], t.Shape[1])
+	} else {
+		out, _, err = quant.BF16(src, t.DType, t.Shape[0], t.Shape[1])
+	}
 	if err != nil {
 		return fmt.Errorf("tensor %q: %w", name, err)
 	}
@@ -113,7 +118,14 @@ type languageConfig struct {
 	VocabSize         int    `json:"vocab_size"`
 	BOSTokenID        int    `json:"bos_token_id"`
 	EOSTokenIDs       []int  `json:"eos_token_ids"`
+	EmbeddingType     string `json:"embedding_type"`
 }
+
+// How embeddings.bin holds the table of embeddings.
+const (
+	embeddingsBF16 = "BF16" // [vocabSize, hiddenSize]
+	embeddingsINT8 = "INT8" // [vocabSize, hiddenSize], then BF16 scales [vocabSize]
+)
 
 // generationConfig is the part of generation_config.json that overrides
 // config.json: which tokens begin and end a text.
@@ -124,13 +136,18 @@ type generationConfig struct {
 
 // vlmConfigJSON writes vlm_config.json. generation is the checkpoint's
 // generation_config.json, nil where it has none.
-func vlmConfigJSON(cfg *arch.Config, p arch.Params, generation []byte) ([]byte, error) {
+func vlmConfigJSON(m *planner.Model, generation []byte) ([]byte, error) {
+	cfg, p := m.Arch, m.Params
 	lang := languageConfig{
 		Architecture: cfg.Architecture,
 		MaxNumTokens: p.ContextTokens, LanguageGroupSize: p.GroupTokens, FutureTokenMask: p.MaskTokens,
 		ReturnLogits: p.ReturnLogits, NumHiddenLayers: cfg.NumHiddenLayers, HiddenSize: cfg.HiddenSize,
 		NumAttentionHeads: cfg.NumAttentionHeads, NumKeyValueHeads: cfg.NumKeyValueHeads,
 		HeadDim: cfg.HeadDim, VocabSize: cfg.VocabSize, BOSTokenID: cfg.BOS, EOSTokenIDs: cfg.EOS,
+		EmbeddingType: embeddingsBF16,
+	}
+	if m.Config.QuantizeEmbeddings {
+		lang.EmbeddingType = embeddingsINT8
 	}
 	if generation != nil {
 		var g generationConfig

@@ -14,8 +14,9 @@ import (
 // Backend turns quantised graphs into programs, and programs into archives.
 type Backend interface {
 	// Compile writes the program of a graph. data returns the whole file of
-	// weights at a location.
-	Compile(m *onnx.Model, data func(location string) ([]byte, error), name string, w io.Writer) error
+	// weights at a location. sibling, nil where there is none, is a program
+	// that will lie beside this one: weights that it has are referred to.
+	Compile(m *onnx.Model, data func(location string) ([]byte, error), name string, sibling []byte, w io.Writer) error
 	// Archive writes an archive of programs.
 	Archive(name string, programs []Program, w io.Writer) error
 }

@@ -107,7 +107,7 @@ backend "modalix" { board = "modalix-16gb" }
 executor { jobs = 4 }
 cache { max_size = bytes("1GiB") }
 `)
-	for i, want := range []int{8, 1, 0} {
+	for i, want := range []int{7, 1, 0} {
 		if got := cfg.Models[i].Unsupported; len(got) != want {
 			t.Errorf("model %s: %d unsupported, want %d: %v", cfg.Models[i].Name, len(got), want, got)
 		}

@@ -328,6 +328,24 @@ func (p *Program) SegmentSize(seg isa.Segment) int64 {
 	return p.segments[seg].size
 }
 
+// Digest returns the SHA-256 that a segment is said to have, and whether it
+// has one: a host buffer has none.
+func (p *Program) Digest(seg isa.Segment) ([sha256.Size]byte, bool) {
+	if seg >= isa.NumSegments || !p.segments[seg].used || p.segments[seg].kind == kindHost {
+		return [sha256.Size]byte{}, false
+	}
+	return p.segments[seg].digest, true
+}
+
+// Bytes returns what a segment holds, nil for a host buffer and for an
+// external one that is not bound.
+func (p *Program) Bytes(seg isa.Segment) []byte {
+	if seg >= isa.NumSegments {
+		return nil
+	}
+	return p.segments[seg].data
+}
+
 // External returns the SHA-256 that the bytes of a segment must have when
 // they are not in this file, and whether that is so.
 func (p *Program) External(seg isa.Segment) ([sha256.Size]byte, bool) {

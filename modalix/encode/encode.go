@@ -41,8 +41,9 @@ const (
 
 // Kinds of an entry in .llima.segs.
 const (
-	kindSection = 0
-	kindHost    = 2
+	kindSection  = 0
+	kindExternal = 1
+	kindHost     = 2
 )
 
 // section is one section of the file. Its bytes are data, or, for the
@@ -65,17 +66,29 @@ type section struct {
 }
 
 // Write writes a program. Weights are read through data while writing.
-func Write(w io.Writer, p *lower.Program, data lower.Source) error {
+// elsewhere, where it is not nil, is the SHA-256 of the weights of an object
+// that will lie beside this one: a program of the same weights refers to them
+// and holds none.
+func Write(w io.Writer, p *lower.Program, data lower.Source, elsewhere []byte) error {
 	text, err := code(p.Code)
 	if err != nil {
 		return fmt.Errorf("encode: %s: %w", p.Name, err)
 	}
-	list := sections(p, text)
+	digests := make(map[isa.Segment][]byte)
+	if elsewhere != nil && p.WeightsSize > 0 {
+		hash := sha256.New()
+		if err := p.WriteWeights(hash, data); err != nil {
+			return fmt.Errorf("encode: %s: %w", p.Name, err)
+		}
+		if sum := hash.Sum(nil); bytes.Equal(sum, elsewhere) {
+			digests[isa.Weights] = sum
+		}
+	}
+	list := sections(p, text, digests[isa.Weights] != nil)
 	place(list)
 	out := &writer{w: w}
 	out.bytes(header(list))
 	out.bytes(programHeaders(list))
-	digests := make(map[isa.Segment][]byte)
 	for i := range list {
 		s := &list[i]
 		if s.size == 0 {
@@ -90,7 +103,7 @@ func Write(w io.Writer, p *lower.Program, data lower.Source) error {
 			}
 			digests[s.segment] = hash.Sum(nil)
 		case s.name == ".llima.segs":
-			out.bytes(segmentTable(list, p.Segments, digests))
+			out.bytes(segmentTable(list, p, digests))
 		default:
 			out.bytes(s.data)
 			if s.hasSegment {
@@ -151,8 +164,9 @@ func code(insts []isa.Inst) ([]byte, error) {
 	return out, nil
 }
 
-// sections lists the sections in file order, without offsets.
-func sections(p *lower.Program, text []byte) []section {
+// sections lists the sections in file order, without offsets; external weights
+// have none.
+func sections(p *lower.Program, text []byte, external bool) []section {
 	const read, exec = 4, 1
 	list := []section{
 		{}, // index 0 is undefined
@@ -167,8 +181,8 @@ func sections(p *lower.Program, text []byte) []section {
 			segment: isa.Const, hasSegment: true, loadable: true, programAccess: read,
 		})
 	}
-	weights := uint16(0)
-	if p.WeightsSize > 0 {
+	weights := uint16(0) // SHN_UNDEF, as of what is defined elsewhere
+	if p.WeightsSize > 0 && !external {
 		weights = uint16(len(list))
 		list = append(list, section{
 			name: ".weights", kind: shtProgBits, flags: flagAlloc, align: pageSize, stream: true, size: p.WeightsSize,
@@ -180,6 +194,9 @@ func sections(p *lower.Program, text []byte) []section {
 		if list[i].hasSegment {
 			entries++
 		}
+	}
+	if p.WeightsSize > 0 && external {
+		entries++
 	}
 	symbols, names := symbolTable(p.Symbols, weights)
 	list = append(list,
@@ -235,7 +252,8 @@ func (t *stringTable) add(s string) uint32 {
 
 const segmentEntry = 64
 
-func segmentTable(list []section, host []lower.Segment, digests map[isa.Segment][]byte) []byte {
+// segmentTable lists the segments; one with a digest and no section is external.
+func segmentTable(list []section, p *lower.Program, digests map[isa.Segment][]byte) []byte {
 	var out []byte
 	add := func(seg, kind uint8, shndx uint32, size int64, digest []byte) {
 		e := make([]byte, segmentEntry)
@@ -246,12 +264,17 @@ func segmentTable(list []section, host []lower.Segment, digests map[isa.Segment]
 		out = append(out, e...)
 	}
 	for seg := range isa.Segment(isa.NumSegments) {
+		held := false
 		for i := range list {
 			if s := &list[i]; s.hasSegment && s.segment == seg {
 				add(uint8(seg), kindSection, uint32(i), s.size, digests[seg])
+				held = true
 			}
 		}
-		for _, h := range host {
+		if seg == isa.Weights && p.WeightsSize > 0 && !held {
+			add(uint8(seg), kindExternal, 0, p.WeightsSize, digests[seg])
+		}
+		for _, h := range p.Segments {
 			if isa.Segment(h.Segment) == seg {
 				add(h.Segment, kindHost, 0, h.Size, nil)
 			}

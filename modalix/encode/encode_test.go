@@ -24,7 +24,7 @@ func program() *lower.Program {
 // TestWrite reads an object back with the standard library's reader.
 func TestWrite(t *testing.T) {
 	var b bytes.Buffer
-	if err := encode.Write(&b, program(), nil); err != nil {
+	if err := encode.Write(&b, program(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	f, err := elf.NewFile(bytes.NewReader(b.Bytes()))
@@ -74,13 +74,13 @@ func (l *limited) Write(b []byte) (int, error) {
 func TestWriteErrors(t *testing.T) {
 	for n := range limited(6000) {
 		w := n
-		if err := encode.Write(&w, program(), nil); n < 4096 && !errors.Is(err, errFull) {
+		if err := encode.Write(&w, program(), nil, nil); n < 4096 && !errors.Is(err, errFull) {
 			t.Fatalf("Write to %d bytes = %v, want %v", n, err, errFull)
 		}
 	}
 	p := program()
 	p.Code[0].Off = 7
-	if err := encode.Write(&bytes.Buffer{}, p, nil); err == nil {
+	if err := encode.Write(&bytes.Buffer{}, p, nil, nil); err == nil {
 		t.Error("Write of an offset that is no multiple of 32 = nil, want an error")
 	}
 }

@@ -214,7 +214,7 @@ func TestShapesLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			var b bytes.Buffer
-			if err := encode.Write(&b, p, func(string) ([]byte, error) { return zero, nil }); err != nil {
+			if err := encode.Write(&b, p, func(string) ([]byte, error) { return zero, nil }, nil); err != nil {
 				t.Fatalf("%s %s: Write = %v", s.name, name, err)
 			}
 			if _, err := emu.Load(b.Bytes()); err != nil {

@@ -36,6 +36,15 @@ type Plugin struct {
 	InputNodes   []Node       `json:"input_nodes"`
 	OutputNodes  []Node       `json:"output_nodes"`
 	Resources    Resources    `json:"resources"`
+	Weights      []External   `json:"weights,omitempty"`
+}
+
+// External says in which archive an object lies that holds a segment of this
+// program: the object whose segment has that digest.
+type External struct {
+	Segment string `json:"segment"` // "WEIGHTS"
+	Digest  string `json:"digest"`  // "sha256:<64 hex digits>"
+	Archive string `json:"archive"` // file name
 }
 
 // ConfigParams are a program's parameters.
@@ -66,11 +75,12 @@ type Buffer struct {
 }
 
 // Program is an object of an archive: its file name, how many quads it uses,
-// and its symbols.
+// its symbols, and the segments that it finds in another object.
 type Program struct {
 	File    string
 	Quads   int
 	Symbols []Buffer
+	Weights []External
 }
 
 // NewManifest describes the programs, one plugin each in the order given.
@@ -83,7 +93,7 @@ func NewManifest(name, version string, programs []Program) Manifest {
 			ConfigParams: ConfigParams{
 				DesiredBatchSize: 1, ActualBatchSize: 1, NumberOfQuadsToUser: p.Quads, InputTypes: []Scalar{}, OutputTypes: []Scalar{},
 			},
-			InputNodes: []Node{}, OutputNodes: []Node{}, Resources: Resources{p.File},
+			InputNodes: []Node{}, OutputNodes: []Node{}, Resources: Resources{p.File}, Weights: p.Weights,
 		}
 		for _, s := range p.Symbols {
 			node := Node{Name: s.Name, Type: "buffer", Size: s.Size}

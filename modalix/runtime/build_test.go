@@ -95,7 +95,7 @@ func (b *builder) devkit() {
 		Architecture: c.Architecture, MaxNumTokens: b.params.ContextTokens, LanguageGroupSize: b.params.GroupTokens,
 		FutureTokenMask: b.params.MaskTokens, ReturnLogits: b.params.ReturnLogits, NumHiddenLayers: c.NumHiddenLayers,
 		HiddenSize: c.HiddenSize, NumAttentionHeads: c.NumAttentionHeads, NumKeyValueHeads: c.NumKeyValueHeads,
-		HeadDim: c.HeadDim, VocabSize: c.VocabSize, BOSTokenID: c.BOS, EOSTokenIDs: c.EOS,
+		HeadDim: c.HeadDim, VocabSize: c.VocabSize, BOSTokenID: c.BOS, EOSTokenIDs: c.EOS, EmbeddingType: "BF16",
 	}})
 	t, _ := b.ck.Tensor(c.EmbeddingName())
 	data, err := b.ck.Bytes(t)

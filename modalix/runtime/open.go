@@ -5,6 +5,7 @@
 package runtime
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +45,14 @@ type Language struct {
 	VocabSize         int    `json:"vocab_size"`
 	BOSTokenID        int    `json:"bos_token_id"`
 	EOSTokenIDs       []int  `json:"eos_token_ids"`
+	EmbeddingType     string `json:"embedding_type"` // "BF16" or "INT8"
 }
+
+// The types of embeddings.bin.
+const (
+	embeddingsBF16 = "BF16"
+	embeddingsINT8 = "INT8"
+)
 
 // Model is a loaded output. It is not safe for concurrent use.
 type Model struct {
@@ -52,15 +60,16 @@ type Model struct {
 	tok      *tokenizer.Tokenizer
 	chat     chatTemplate
 	defaults Options
-	embed    []byte    // BF16 [VocabSize, HiddenSize]
+	embed    []byte    // [VocabSize, HiddenSize] of EmbeddingType; INT8 has BF16 scales [VocabSize] behind it
 	cos, sin []float32 // [MaxNumTokens or more, half]
 	half     int
 
 	machine *emu.Machine
-	layers  [2][]layerPrograms // by phase, then layer
-	kv      [][]byte           // by layer
-	tmp     []byte             // of the program that runs
-	dirty   bool               // the caches hold an earlier generation
+	weights map[[sha256.Size]byte][]byte // segments of programs, by digest, for those that share them
+	layers  [2][]layerPrograms           // by phase, then layer
+	kv      [][]byte                     // by layer
+	tmp     []byte                       // of the program that runs
+	dirty   bool                         // the caches hold an earlier generation
 	maps    []*mmap.File
 	trace   func(Launch) error
 }
@@ -68,7 +77,7 @@ type Model struct {
 // Open loads a sima_files folder. What it lacks, or what does not fit
 // together, is an error that names the file and what to do.
 func Open(simaFiles string) (*Model, error) {
-	m := &Model{machine: emu.NewMachine()}
+	m := &Model{machine: emu.NewMachine(), weights: map[[sha256.Size]byte][]byte{}}
 	if err := m.open(simaFiles); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -193,6 +202,9 @@ func (c *Language) check() error {
 			return fmt.Errorf("%s = %d makes %d windows, more than %d", f.name, f.value, c.MaxNumTokens/f.value, maxWindows)
 		}
 	}
+	if c.EmbeddingType != embeddingsBF16 && c.EmbeddingType != embeddingsINT8 {
+		return fmt.Errorf("embedding_type = %q, want %q or %q", c.EmbeddingType, embeddingsBF16, embeddingsINT8)
+	}
 	for _, id := range c.EOSTokenIDs {
 		if id < 0 || id >= c.VocabSize {
 			return fmt.Errorf("eos_token_ids: %d is outside the vocabulary of %d", id, c.VocabSize)
@@ -258,9 +270,12 @@ func (m *Model) loadEmbeddings(devkit string) error {
 		return err
 	}
 	want := 2 * int64(m.cfg.VocabSize) * int64(m.cfg.HiddenSize)
+	if m.cfg.EmbeddingType == embeddingsINT8 {
+		want = int64(m.cfg.VocabSize) * (int64(m.cfg.HiddenSize) + 2)
+	}
 	if int64(len(b)) != want {
-		return fmt.Errorf("%s: %d bytes, but vlm_config.json says vocab_size %d and hidden_size %d, %d bytes of BF16%s",
-			path, len(b), m.cfg.VocabSize, m.cfg.HiddenSize, want, again)
+		return fmt.Errorf("%s: %d bytes, but vlm_config.json says vocab_size %d and hidden_size %d, %d bytes of %s%s",
+			path, len(b), m.cfg.VocabSize, m.cfg.HiddenSize, want, m.cfg.EmbeddingType, again)
 	}
 	m.embed = b
 	return nil

@@ -38,6 +38,9 @@ func (m *Model) loadProgram(dir, file string) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w, so the file is damaged%s", path, err, again)
 	}
+	if err := m.share(prog); err != nil {
+		return nil, fmt.Errorf("%s: %w%s", path, err, again)
+	}
 	p := &program{path: path, prog: prog}
 	for _, seg := range []isa.Segment{isa.In, isa.Out, isa.Tmp, isa.KV} {
 		if n := prog.SegmentSize(seg); n < 0 || n > maxBufferBytes {
@@ -45,6 +48,24 @@ func (m *Model) loadProgram(dir, file string) (*program, error) {
 		}
 	}
 	return p, nil
+}
+
+// share binds weights that lie in another program of the output, loaded
+// before, and keeps this one's for those to come.
+func (m *Model) share(prog *emu.Program) error {
+	sum, ok := prog.Digest(isa.Weights)
+	if !ok {
+		return nil
+	}
+	if _, external := prog.External(isa.Weights); !external {
+		m.weights[sum] = prog.Bytes(isa.Weights)
+		return nil
+	}
+	data, ok := m.weights[sum]
+	if !ok {
+		return fmt.Errorf("its weights sha256:%x are in no program of the other phase, so one of the two is damaged", sum)
+	}
+	return prog.Bind(isa.Weights, data)
 }
 
 // alignedBytes returns n zero bytes at an address that is a multiple of 64.

@@ -18,8 +18,18 @@ import (
 type modalixBackend struct{}
 
 // Compile implements [stage.Backend].
-func (modalixBackend) Compile(m *onnx.Model, data func(location string) ([]byte, error), name string, w io.Writer) error {
-	return modalix.CompilePart(m, data, modalix.Options{Name: name}, w)
+func (modalixBackend) Compile(m *onnx.Model, data func(location string) ([]byte, error), name string, sibling []byte, w io.Writer) error {
+	opt := modalix.Options{Name: name}
+	if sibling != nil {
+		object, err := emu.Load(sibling)
+		if err != nil {
+			return fmt.Errorf("the other phase's program: %w", err)
+		}
+		if sum, ok := object.Digest(isa.Weights); ok {
+			opt.Elsewhere = sum[:]
+		}
+	}
+	return modalix.CompilePart(m, data, opt, w)
 }
 
 // Archive implements [stage.Backend].
@@ -32,6 +42,9 @@ func (modalixBackend) Archive(name string, programs []stage.Program, w io.Writer
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 		d := mpk.Program{File: p.Name, Quads: object.Quads()}
+		if sum, ok := object.External(isa.Weights); ok {
+			d.Weights = append(d.Weights, mpk.External{Segment: "WEIGHTS", Digest: fmt.Sprintf("sha256:%x", sum), Archive: name + ".tar.gz"})
+		}
 		for _, s := range object.Symbols() {
 			d.Symbols = append(d.Symbols, mpk.Buffer{Name: s.Name, Size: s.Size})
 		}

@@ -42,6 +42,11 @@ type Config struct {
 	Files  []string // configuration files read, relative to Root, sorted
 	Models []*Model // in order of declaration, then of key
 
+	Evals    []Eval // in order of declaration
+	Backend  Backend
+	Executor Executor
+	Cache    Cache
+
 	DefaultTargets []string   // patterns of llima.default_targets, nil where absent
 	Variables      []Variable // declared variables, by name
 	Reads          []string   // files that functions asked for, relative to Root, sorted
@@ -89,7 +94,12 @@ type Model struct {
 	GroupRange          diag.Range
 	MaskRange           diag.Range
 
-	Rules Rules
+	Rules        Rules
+	Adapters     []Adapter
+	Vision       *Vision       // nil where absent, as those below
+	Calibration  *Calibration  //
+	Quantization *Quantization //
+	Budget       Budget        //
 
 	// Unsupported says what this version can check but not build. Validating
 	// lets it pass; building turns it into errors.

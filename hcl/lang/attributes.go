@@ -85,6 +85,9 @@ func (a Attribute) check(expr hcl.Expression, ctx *hcl.EvalContext, v cty.Value)
 	wrong := func(format string, args ...any) diag.List {
 		return diag.List{errorIn(expr, ctx, expr.Range(), "Invalid value for "+a.Name, format, args...)}
 	}
+	if a.Kind == PerPrecision {
+		return a.checkPerPrecision(expr, ctx, v)
+	}
 	want, ok := a.accepts(v)
 	if !ok {
 		fix := ""
@@ -105,11 +108,19 @@ func (a Attribute) check(expr hcl.Expression, ctx *hcl.EvalContext, v cty.Value)
 		return a.checkEnum(v.AsString(), wrong)
 	case Integer:
 		return a.checkInteger(v.AsBigFloat(), wrong)
+	case Number:
+		if v.AsBigFloat().Sign() < 0 {
+			return wrong("%s is at least 0, not %s.", a.Name, describe(v))
+		}
 	case Size:
-		if _, err := a.size(v); err != nil {
+		n, err := bytesOf(v)
+		if err != nil {
 			return wrong("%v.", err)
 		}
-	case Any, String, Number, Bool, Strings, TypeOf, Policies:
+		if n == 0 {
+			return wrong("%s is at least one byte. To set no limit, leave %s out.", a.Name, a.Name)
+		}
+	case Any, String, Bool, Strings, TypeOf, Policies, PerPrecision:
 	}
 	return nil
 }
@@ -158,19 +169,20 @@ func (a Attribute) accepts(v cty.Value) (string, bool) {
 		return "a list of strings", err == nil && !ty.IsPrimitiveType()
 	case Size:
 		return `a number of bytes, or a string such as "16GiB"`, ty == cty.Number || ty == cty.String
-	case Any, TypeOf, Policies:
+	case Any, TypeOf, Policies, PerPrecision:
 	}
 	return "a value", true
 }
 
-// size returns the bytes of a value of kind Size.
-func (a Attribute) size(v cty.Value) (int64, error) {
+// bytesOf returns the bytes of a value of kind Size.
+func bytesOf(v cty.Value) (int64, error) {
 	if v.Type() == cty.String {
 		return ParseBytes(v.AsString())
 	}
-	n, accuracy := v.AsBigFloat().Int64()
-	if accuracy != big.Exact || n < 0 {
-		return 0, fmt.Errorf("%s is a whole number of bytes", a.Name)
+	f := v.AsBigFloat()
+	n, _ := f.Int64() // rounds down: plan.bf16_size / 3 is a size
+	if f.Sign() < 0 || f.IsInf() || n > maxBytes {
+		return 0, fmt.Errorf("%s bytes are no size, which is 1 to %d bytes", describe(v), int64(maxBytes))
 	}
 	return n, nil
 }

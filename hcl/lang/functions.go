@@ -127,7 +127,7 @@ var byteUnits = map[string]int64{
 	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
 }
 
-var byteSize = regexp.MustCompile(`^([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)$`)
+var byteSize = regexp.MustCompile(`^([0-9]{1,19}(?:\.[0-9]{1,200})?) ?([A-Za-z]*)$`)
 
 // bytesFunc turns "16GiB" into the number of bytes.
 var bytesFunc = function.New(&function.Spec{
@@ -141,6 +141,9 @@ var bytesFunc = function.New(&function.Spec{
 		return cty.NumberIntVal(n), nil
 	},
 })
+
+// maxBytes bounds sizes: an exbibyte.
+const maxBytes = 1 << 60
 
 // ParseBytes reads a size such as "16GiB" or "1.5 GB", in bytes.
 func ParseBytes(s string) (int64, error) {
@@ -161,8 +164,8 @@ func ParseBytes(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size: %w", s, err)
 	}
 	bytes, _ := n.Mul(n, new(big.Float).SetInt64(unit)).Int64()
-	if bytes < 0 || bytes > 1<<60 {
-		return 0, fmt.Errorf("%q is more than %d bytes", s, int64(1)<<60)
+	if bytes < 0 || bytes > maxBytes {
+		return 0, fmt.Errorf("%q is more than %d bytes", s, int64(maxBytes))
 	}
 	return bytes, nil
 }

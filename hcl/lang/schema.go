@@ -12,12 +12,15 @@ const (
 	Any Kind = iota
 	String
 	Integer
-	Number
+	Number // at least 0
 	Bool
 	Enum
 	Strings // list of strings
 	Size    // whole number, or a string that function bytes takes
 	TypeOf  // type constraint, not an expression
+	// PerPrecision is one of Values for all precisions, or an object of them
+	// by precision; those that look like numbers are numbers.
+	PerPrecision
 	Policies
 )
 
@@ -30,7 +33,7 @@ type Attribute struct {
 	Values   []string // of an Enum
 	Min, Max int      // of an Integer, inclusive; no upper bound where Max is 0
 	Static   bool     // taken without evaluating it; no scope applies
-	Lazy     bool     // evaluated once per part, by rules
+	Lazy     bool     // evaluated later: once per part by rules, or when a plan is there
 	// Builds lists the values of an Enum, or "true" and "false" of a Bool,
 	// that this version can build; nil means all of them.
 	Builds []string
@@ -41,10 +44,11 @@ type Attribute struct {
 // Block is one type of block.
 type Block struct {
 	Type       string
-	Labelled   bool // takes one label, which is unique among its siblings
-	Single     bool // at most one among its siblings
-	Free       bool // takes any attribute
-	CheckOnly  bool // checked, but this version cannot build with it
+	Labelled   bool     // takes one label, which is unique among its siblings
+	Labels     []string // that there are; nil means any
+	Single     bool     // at most one among its siblings
+	Free       bool     // takes any attribute
+	CheckOnly  bool     // checked, but this version cannot build with it
 	Attributes []Attribute
 	Blocks     []*Block
 }
@@ -124,17 +128,17 @@ var Root = &Block{Blocks: []*Block{
 			{Name: "samples", Kind: Integer, Default: "128", Min: 1, Max: 1 << 20},
 			{Name: "seq_len", Kind: Integer, Default: "512", Min: 1, Max: maxTokens},
 			{Name: "seed", Kind: Integer, Default: "0"},
-			{Name: "method", Kind: String},
+			{Name: "method", Kind: Enum, Default: `"sequential"`, Values: []string{"sequential"}},
 		}},
 		{Type: "quantization", Single: true, CheckOnly: true, Attributes: []Attribute{
-			{Name: "group_size", Kind: Integer, Min: 1, Max: 1 << 16},
-			{Name: "method", Kind: Any},
+			{Name: "group_size", Kind: PerPrecision, Values: []string{"32", "64", "128", "channel"}},
+			{Name: "method", Kind: PerPrecision, Values: []string{"nearest", "search", "calibrated"}},
 			{Name: "head", Kind: Enum, Values: names(config.Precisions)},
 		}},
 		{Type: "budget", Single: true, CheckOnly: true, Attributes: []Attribute{
-			{Name: "max_size", Kind: Size},
-			{Name: "max_dram", Kind: Size},
-			{Name: "on_exceed", Kind: Enum, Default: `"error"`, Values: []string{"error", "warning"}},
+			{Name: "max_size", Kind: Size, Lazy: true},
+			{Name: "max_dram", Kind: Size, Lazy: true},
+			{Name: "on_exceed", Kind: Enum, Default: `"error"`, Values: []string{"error", "warning"}, Lazy: true},
 		}},
 		{Type: "origin", Single: true, Attributes: []Attribute{
 			{Name: "repo", Kind: String, Required: true},
@@ -145,10 +149,10 @@ var Root = &Block{Blocks: []*Block{
 		{Name: "model", Kind: Any, Required: true, Static: true},
 		{Name: "dataset", Kind: String, Required: true},
 		{Name: "metric", Kind: Enum, Required: true, Values: []string{"perplexity", "kl"}},
-		{Name: "max_delta", Kind: Number},
+		{Name: "max_delta", Kind: Number, Lazy: true},
 	}},
-	{Type: "backend", Labelled: true, CheckOnly: true, Attributes: []Attribute{
-		{Name: "board", Kind: String},
+	{Type: "backend", Labelled: true, Labels: []string{"modalix"}, CheckOnly: true, Attributes: []Attribute{
+		{Name: "board", Kind: Enum, Values: boardNames()},
 	}},
 	{Type: "executor", Single: true, CheckOnly: true, Attributes: []Attribute{
 		{Name: "jobs", Kind: Integer, Min: 1, Max: 1 << 10},
@@ -159,7 +163,7 @@ var Root = &Block{Blocks: []*Block{
 	{Type: "cache", Single: true, CheckOnly: true, Attributes: []Attribute{
 		{Name: "dir", Kind: String},
 		{Name: "max_size", Kind: Size},
-		{Name: "mode", Kind: Enum, Values: []string{"read", "read_write"}},
+		{Name: "mode", Kind: Enum, Default: `"read_write"`, Values: []string{"read_write", "read"}},
 	}},
 }}
 
@@ -170,6 +174,14 @@ var layerBlock = &Block{Type: "layer", Labelled: true, Attributes: []Attribute{
 	{Name: "compile", Kind: Bool, Default: "true", Lazy: true},
 	{Name: "lora", Kind: Enum, Values: names(config.LoRAModes), Builds: []string{string(config.LoRADisabled)}, Lazy: true},
 }}
+
+func boardNames() []string {
+	out := make([]string, len(config.Boards))
+	for i, b := range config.Boards {
+		out[i] = b.Name
+	}
+	return out
+}
 
 func names[T ~string](values []T) []string {
 	out := make([]string, len(values))

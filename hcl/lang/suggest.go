@@ -11,7 +11,8 @@ func Suggest(given string, candidates []string) string {
 	given = strings.ToLower(given)
 	best, bestCost := "", max(1, len(given)/3)+1
 	for _, c := range candidates {
-		if cost := editDistance(given, strings.ToLower(c), bestCost); cost < bestCost {
+		cost := editDistance(given, strings.ToLower(c), bestCost)
+		if cost < bestCost && cost < max(len(given), len(c)) { // something is left of it
 			best, bestCost = c, cost
 		}
 	}

@@ -26,6 +26,7 @@ func TestSuggest(t *testing.T) {
 		{"fromend", layer, "from_end"},
 		{"colour", layer, ""},
 		{"", layer, ""},
+		{"d", []string{"a", "b"}, ""},
 		{"x", nil, ""},
 	} {
 		if got := lang.Suggest(c.given, c.candidates); got != c.want {

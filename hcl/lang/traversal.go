@@ -18,7 +18,7 @@ var onlyIn = map[string]string{
 	"model":  "model is known only in the attributes of layer blocks, where it is the model that a rule is asked about.",
 	"each":   "each is known only in a block with for_each or matrix.",
 	"policy": "policy is known only in the attribute policies of a model.",
-	"plan":   "plan is known only in budget and eval blocks.",
+	"plan":   "plan is known only in max_size, max_dram, on_exceed and max_delta: it is what a model is estimated to take.",
 }
 
 // rootsMeant are names that people try, and what they are called here.
@@ -121,7 +121,7 @@ func (c *checker) steps(e hcl.Expression, ctx *hcl.EvalContext, v cty.Value, ste
 }
 
 // fixedRoots have the attributes of the language; try cannot excuse a typo.
-var fixedRoots = map[string]bool{"layer": true, "model": true, "each": true, "var": true, "local": true, "policy": true}
+var fixedRoots = map[string]bool{"layer": true, "model": true, "each": true, "var": true, "local": true, "policy": true, "plan": true}
 
 // stepName returns the name that a step asks an object or map for.
 func stepName(step hcl.Traverser) (string, bool) {
@@ -172,7 +172,7 @@ func unknownKey(v cty.Value, key, root string, at hcl.Range, first bool) diag.Di
 			return Errorf(at, "Unknown local", "No local %q is defined.%s", key, orDeclare(hint, "Define it in a locals block."))
 		case "policy":
 			return Errorf(at, "Unknown policy", "No policy %q is declared; there is %s.%s", key, Join(known, "and"), hint)
-		case "layer", "model", "each":
+		case "layer", "model", "each", "plan":
 			return Errorf(at, "Unknown attribute", "%s has no attribute %q. It has %s.%s", root, key, Join(known, "and"), hint)
 		}
 	}

@@ -25,6 +25,11 @@ type expansion struct {
 	value cty.Value
 }
 
+// object is what the block sees as "each".
+func (e expansion) object() cty.Value {
+	return cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(e.key), "value": e.value})
+}
+
 // expand returns the copies of a model block, by key.
 func (l *loader) expand(b *hclsyntax.Block) []expansion {
 	matrix := b.Body.Attributes["matrix"]

@@ -59,7 +59,10 @@ func Source(file string, src []byte, opts Options) (*config.Config, diag.List) {
 	l := &loader{
 		opts: opts, file: file,
 		files: &lang.Files{Root: root},
-		cfg:   &config.Config{Root: root, Files: []string{filepath.Base(file)}, Sources: map[string][]byte{file: src}},
+		cfg: &config.Config{
+			Root: root, Files: []string{filepath.Base(file)}, Sources: map[string][]byte{file: src},
+			Backend: config.Backend{Name: "modalix"}, Cache: config.Cache{Mode: "read_write"},
+		},
 	}
 	l.functions = lang.Functions(l.files)
 	body, diags := parse(file, src)
@@ -70,6 +73,7 @@ func Source(file string, src []byte, opts Options) (*config.Config, diag.List) {
 	}
 	slices.Sort(l.cfg.Files)
 	l.cfg.Reads = l.files.Reads()
+	l.cfg.Unsupported = l.placed(l.cfg.Unsupported.Sorted())
 	return l.cfg, l.placed(l.diags.Sorted())
 }
 
@@ -86,7 +90,7 @@ type loader struct {
 	variables map[string]cty.Value
 	base      *hcl.EvalContext // var and local
 	policies  map[string]*policy
-	labels    map[string]bool // of model blocks
+	labels    map[string][]string // of model blocks, and the models that they make
 }
 
 func (l *loader) report(d diag.List) { l.diags = append(l.diags, d...) }
@@ -107,8 +111,10 @@ func (l *loader) run() {
 		switch b.Type {
 		case "llima":
 			l.readSettings(b)
-		case "eval", "backend", "executor", "cache":
-			l.readLater(b)
+		case "eval":
+			l.readEval(b)
+		case "backend", "executor", "cache":
+			l.readBuild(b)
 		}
 	}
 }

@@ -51,16 +51,21 @@ func layers(body *hclsyntax.Body, policyName string) []lang.Layer {
 // readModel adds the expansions of a model block.
 func (l *loader) readModel(b *hclsyntax.Block) {
 	if l.labels == nil {
-		l.labels = map[string]bool{}
+		l.labels = map[string][]string{}
 	}
-	again := l.labels[b.Labels[0]] // reported already
-	l.labels[b.Labels[0]] = true
+	_, again := l.labels[b.Labels[0]] // reported already
+	if !again {
+		l.labels[b.Labels[0]] = nil
+	}
 	for _, e := range l.expand(b) {
 		ctx := l.base
 		name := b.Labels[0]
 		if e.value != cty.NilVal {
-			ctx = l.scope(l.base, map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(e.key), "value": e.value})})
+			ctx = l.scope(l.base, map[string]cty.Value{"each": e.object()})
 			name += "-" + e.key
+		}
+		if !again {
+			l.labels[b.Labels[0]] = append(l.labels[b.Labels[0]], name)
 		}
 		if m := l.model(b, name, ctx); m != nil && !again {
 			l.cfg.Models = append(l.cfg.Models, m)
@@ -94,7 +99,7 @@ func (l *loader) model(b *hclsyntax.Block, name string, ctx *hcl.EvalContext) *c
 		LoRA:      config.LoRA(text(vals, "lora", string(config.LoRADisabled))),
 		LoRARank:  number(vals, "lora_rank", 0), Convert: text(vals, "convert", ""),
 	}
-	l.nested(b, schema, ctx, m)
+	l.nested(b, ctx, m)
 	rules := l.rules(b, m, vals, ctx)
 	m.Rules = rules
 	for _, a := range schema.Attributes {
@@ -199,48 +204,6 @@ func (l *loader) checkFormat(m *config.Model, rules *lang.Rules) {
 		})
 	}
 	l.report(rules.CheckFormat(format))
-}
-
-// nested evaluates the blocks of a model that are not rules.
-func (l *loader) nested(b *hclsyntax.Block, schema *lang.Block, ctx *hcl.EvalContext, m *config.Model) {
-	for _, n := range b.Body.Blocks {
-		s, ok := schema.Block(n.Type)
-		if !ok || n.Type == "layer" {
-			continue
-		}
-		switch n.Type {
-		case "adapter":
-			l.adapter(n, s, ctx)
-		case "budget":
-			l.attributes(n.Body, s, l.scope(ctx, map[string]cty.Value{"plan": cty.DynamicVal}))
-		case "origin":
-			vals := l.attributes(n.Body, s, ctx)
-			m.Origin = config.Origin{Repo: text(vals, "repo", ""), Revision: text(vals, "revision", "")}
-		default:
-			l.attributes(n.Body, s, ctx)
-		}
-		if s.CheckOnly {
-			m.Unsupported = append(m.Unsupported, notYet(n))
-		}
-	}
-}
-
-func notYet(b *hclsyntax.Block) diag.Diagnostic {
-	return lang.Errorf(b.DefRange(), "Not supported by this version", "This version of llima checks %s blocks, but cannot build with them yet. Without this block the rest can be built.", b.Type)
-}
-
-func (l *loader) adapter(b *hclsyntax.Block, schema *lang.Block, ctx *hcl.EvalContext) {
-	for _, e := range l.expandIn(b, ctx) {
-		inner := ctx
-		if e.value != cty.NilVal {
-			inner = l.scope(ctx, map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(e.key), "value": e.value})})
-		}
-		vals := l.attributes(b.Body, schema, inner)
-		if _, ok := vals["path"]; ok {
-			var unused string
-			l.path(b, "path", text(vals, "path", ""), &unused)
-		}
-	}
 }
 
 func text(vals map[string]cty.Value, name, otherwise string) string {

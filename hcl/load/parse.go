@@ -163,6 +163,9 @@ func checkLabels(b *hclsyntax.Block, schema *lang.Block) diag.List {
 		}
 		return nil
 	}
+	if known := schema.Labels; known != nil && !slices.Contains(known, b.Labels[0]) {
+		return diag.List{lang.Errorf(b.LabelRanges[0], "Unknown name", "There is no %s %q; there is %s.%s", b.Type, b.Labels[0], lang.Join(known, "and"), meant(b.Labels[0], known))}
+	}
 	if !labelPattern.MatchString(b.Labels[0]) {
 		return diag.List{lang.Errorf(b.LabelRanges[0], "Invalid name", "%q cannot be the name of %s %s: it takes letters, digits, _, - and ., because addresses and paths are made of it.", b.Labels[0], article(b.Type), b.Type)}
 	}

@@ -152,43 +152,6 @@ func meant(given string, known []string) string {
 	return ""
 }
 
-// readLater checks a block that this version has no use for.
-func (l *loader) readLater(b *hclsyntax.Block) {
-	schema, _ := lang.Root.Block(b.Type)
-	ctx := l.base
-	if b.Type == "eval" {
-		ctx = l.scope(l.base, map[string]cty.Value{"plan": cty.DynamicVal})
-		l.checkModelReference(b)
-	}
-	l.attributes(b.Body, schema, ctx)
-	l.cfg.Unsupported = l.placed(append(l.cfg.Unsupported, notYet(b)).Sorted())
-}
-
-// checkModelReference checks model = model.NAME of an eval block.
-func (l *loader) checkModelReference(b *hclsyntax.Block) {
-	attr := b.Body.Attributes["model"]
-	if attr == nil {
-		return
-	}
-	known := make([]string, 0, len(l.labels))
-	for name := range l.labels {
-		known = append(known, name)
-	}
-	slices.Sort(known)
-	t, diags := hcl.AbsTraversalForExpr(attr.Expr)
-	if diags.HasErrors() || t.RootName() != "model" || len(t) < 2 {
-		l.report(diag.List{lang.Errorf(attr.Expr.Range(), "Invalid value for model", "model names a model of this file:\n\n    model = model.NAME")})
-		return
-	}
-	name := ""
-	if step, ok := t[1].(hcl.TraverseAttr); ok {
-		name = step.Name
-	}
-	if !l.labels[name] {
-		l.report(diag.List{lang.Errorf(t[1].SourceRange(), "Unknown model", "No model is called %q.%s", name, meant(name, known))})
-	}
-}
-
 // satisfies reports whether version meets constraints such as ">= 0.2, < 1".
 // An unknown version meets everything.
 func satisfies(version, constraints string) (bool, error) {

@@ -29,7 +29,9 @@ var folders = map[addr.Stage]string{
 func (pack) Run(_ context.Context, a *executor.Action) error {
 	m := a.Target.Model
 	var entries []store.Entry
+	has := map[addr.Stage]bool{}
 	for _, in := range a.Inputs() {
+		has[in.From.Addr.Stage] = true
 		folder, ok := folders[in.From.Addr.Stage]
 		if !ok {
 			return fmt.Errorf("llima: internal error: no folder for stage %s", in.From.Addr.Stage)
@@ -49,7 +51,7 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 	}
 	for _, src := range a.Target.Sources {
 		name, ok := strings.CutPrefix(src.Name, "shard/")
-		if !ok {
+		if !ok || !has[addr.ONNX] {
 			continue
 		}
 		digest, err := a.SourceDigest(src)
@@ -59,12 +61,16 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 		entries = append(entries, store.Entry{Path: "onnx_files/" + name, Source: digest, File: src.Path})
 	}
 	for _, doc := range []struct {
-		path  string
-		value any
+		path   string
+		wanted bool
+		value  any
 	}{
-		{"sima_files/devkit/precision.json", m.Precisions()},
-		{"sima_files/elf_files/index.json", index{1, m.Programs()}},
+		{"sima_files/devkit/precision.json", has[addr.Devkit], m.Precisions()},
+		{"sima_files/elf_files/index.json", has[addr.Compile] || len(m.Programs()) == 0, index{1, m.Programs()}},
 	} {
+		if !doc.wanted {
+			continue
+		}
 		b, err := marshal(doc.value)
 		if err != nil {
 			return err

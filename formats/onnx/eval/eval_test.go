@@ -338,3 +338,26 @@ func FuzzRun(f *testing.F) {
 		_, _ = eval.Run(m, nil, in)
 	})
 }
+
+// BenchmarkGemm multiplies a group of tokens with a layer's matrix.
+func BenchmarkGemm(b *testing.B) {
+	const m, n, k = 128, 512, 256
+	g := &onnx.Model{Opset: 23, Graph: onnx.Graph{
+		Name:   "gemm",
+		Inputs: []onnx.ValueInfo{{Name: "x", DType: onnx.Float, Dims: []int64{m, k}}, {Name: "w", DType: onnx.Float, Dims: []int64{n, k}}},
+		Nodes: []onnx.Node{{Name: "y", Op: "Gemm", Inputs: []string{"x", "w"}, Outputs: []string{"y"}, Attrs: []onnx.Attr{
+			{Name: "transB", Kind: onnx.AttrInt, Int: 1},
+		}}},
+		Outputs: []onnx.ValueInfo{{Name: "y", DType: onnx.Float, Dims: []int64{m, n}}},
+	}}
+	in := map[string]eval.Value{
+		"x": {DType: onnx.Float, Dims: []int64{m, k}, F: make([]float32, m*k)},
+		"w": {DType: onnx.Float, Dims: []int64{n, k}, F: make([]float32, n*k)},
+	}
+	for b.Loop() {
+		if _, err := eval.Run(g, nil, in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(2*m*n*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}

@@ -8,10 +8,8 @@ import (
 	"sync"
 
 	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/internal/ordered"
 )
-
-// block is how many products are added up before their sum joins the total.
-const block = 32
 
 // gemm is x [M, K] times w, [N, K] with transB, else [K, N], plus a bias [N].
 func gemm(a attrs, args []*Value) ([]*Value, error) {
@@ -108,57 +106,65 @@ func inParallel(n, work int, f func(lo, hi int)) {
 // multiply is columns [lo, hi) of c [m, n] = a [m, k] · b [k, n]; every
 // element adds products in blocks, k rising.
 func multiply(c, a, b []float32, k, n, lo, hi int) {
-	sum := make([]float32, hi-lo)
-	for ; len(a) > 0; a, c = a[k:], c[n:] {
-		row := c[lo:hi]
-		for k0 := 0; k0 < k; k0 += block {
-			clear(sum)
-			for j := k0; j < min(k0+block, k); j++ {
-				x := a[j]
-				for l, y := range b[j*n+lo : j*n+hi] {
-					sum[l] += float32(x * y)
-				}
-			}
-			for l, s := range sum {
-				row[l] += s
-			}
-		}
+	m := len(a) / k
+	if m == 0 || lo == hi {
+		return
 	}
+	ordered.Multiply(view(c[lo:], m, hi-lo, n), view(a, m, k, k), view(b[lo:], k, hi-lo, n))
+}
+
+func view(data []float32, rows, cols, stride int) ordered.Matrix {
+	return ordered.Matrix{Data: data, Rows: rows, Cols: cols, Stride: stride}
 }
 
 // multiplyRows is columns [lo, hi) of c [m, n] = a [m, k] · b^T, b [n, k],
-// with the sums of multiply. Four columns at a time keep the processor busy.
+// with the sums of multiply.
 func multiplyRows(c, a, b []float32, k, n, lo, hi int) {
-	for ; len(a) > 0; a, c = a[k:], c[n:] {
-		x := a[:k]
-		l := lo
-		for ; l+4 <= hi; l += 4 {
-			b0, b1, b2, b3 := b[l*k:(l+1)*k], b[(l+1)*k:(l+2)*k], b[(l+2)*k:(l+3)*k], b[(l+3)*k:(l+4)*k]
-			var t0, t1, t2, t3 float32
-			for k0 := 0; k0 < k; k0 += block {
-				var s0, s1, s2, s3 float32
-				for j := k0; j < min(k0+block, k); j++ {
-					s0 += float32(x[j] * b0[j])
-					s1 += float32(x[j] * b1[j])
-					s2 += float32(x[j] * b2[j])
-					s3 += float32(x[j] * b3[j])
-				}
-				t0, t1, t2, t3 = t0+s0, t1+s1, t2+s2, t3+s3
-			}
-			c[l], c[l+1], c[l+2], c[l+3] = t0, t1, t2, t3
+	m := len(a) / k
+	const few = 4 // rows, for which turning b around costs more than it saves
+	if m < few {
+		for i := range m {
+			dots(c[i*n+lo:i*n+hi], a[i*k:(i+1)*k], b[lo*k:hi*k])
 		}
-		for ; l < hi; l++ {
-			y := b[l*k : (l+1)*k]
-			var total float32
-			for k0 := 0; k0 < k; k0 += block {
-				var s float32
-				for j := k0; j < min(k0+block, k); j++ {
-					s += float32(x[j] * y[j])
-				}
-				total += s
+		return
+	}
+	const columns = 64 // turned around at once
+	for l := lo; l < hi; l += columns {
+		w := min(columns, hi-l)
+		ordered.Multiply(view(c[l:], m, w, n), view(a, m, k, k), ordered.Transpose(view(b[l*k:], w, k, k)))
+	}
+}
+
+// dots multiplies x [k] with each row of b. Four rows at a time keep the
+// processor busy.
+func dots(c, x, b []float32) {
+	const step = ordered.Block
+	k := len(x)
+	for ; len(c) >= 4; c, b = c[4:], b[4*k:] {
+		b0, b1, b2, b3 := b[:k], b[k:2*k], b[2*k:3*k], b[3*k:4*k]
+		var t0, t1, t2, t3 float32
+		for k0 := 0; k0 < k; k0 += step {
+			var s0, s1, s2, s3 float32
+			for j := k0; j < min(k0+step, k); j++ {
+				s0 += float32(x[j] * b0[j])
+				s1 += float32(x[j] * b1[j])
+				s2 += float32(x[j] * b2[j])
+				s3 += float32(x[j] * b3[j])
 			}
-			c[l] = total
+			t0, t1, t2, t3 = t0+s0, t1+s1, t2+s2, t3+s3
 		}
+		c[0], c[1], c[2], c[3] = t0, t1, t2, t3
+	}
+	for l := range c {
+		var total float32
+		for k0 := 0; k0 < k; k0 += step {
+			var s float32
+			for j := k0; j < min(k0+step, k); j++ {
+				s += float32(x[j] * b[l*k+j])
+			}
+			total += s
+		}
+		c[l] = total
 	}
 }
 

@@ -1,0 +1,159 @@
+// Command gen writes the assembly of package ordered. It is a module of its
+// own so that llima needs no assembler generator to be built.
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func main() {
+	ConstraintExpr("amd64")
+	for _, rows := range []int{1, 8} {
+		multiply("AVX512", rows, 1, ZMM)
+	}
+	for _, rows := range []int{1, 4} {
+		multiply("AVX2", rows, 2, YMM)
+	}
+	for _, bits := range []int{32, 64} {
+		axpy("AVX512", bits, 64, ZMM)
+		axpy("AVX2", bits, 32, YMM)
+	}
+	Generate()
+}
+
+// multiply adds blocks of products to rows × 16 elements of c. Products are
+// rounded before they are added: there is no fused multiply-add here.
+func multiply(level string, rows, vectors int, vec func() reg.VecVirtual) {
+	bytes := 64 / vectors
+	TEXT(fmt.Sprintf("multiply%s%d", level, rows), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("multiply%s%d adds to c [%d,16] the products of a [%d,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.", level, rows, rows, rows))
+	c := Load(Param("c"), GP64())
+	ldc := Load(Param("ldc"), GP64())
+	a := Load(Param("a"), GP64())
+	lda := Load(Param("lda"), GP64())
+	b := Load(Param("b"), GP64())
+	ldb := Load(Param("ldb"), GP64())
+	blocks := Load(Param("blocks"), GP64())
+	size := Load(Param("size"), GP64())
+	at := []reg.Register{a}
+	lda3 := GP64()
+	if rows > 1 {
+		LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, lda3)
+	}
+	if rows > 4 {
+		high := GP64()
+		LEAQ(Mem{Base: a, Index: lda, Scale: 4}, high)
+		at = append(at, high)
+	}
+	row := func(m int) Mem {
+		x := Mem{Base: at[m/4]}
+		switch m % 4 {
+		case 1:
+			x.Index, x.Scale = lda, 1
+		case 2:
+			x.Index, x.Scale = lda, 2
+		case 3:
+			x.Index, x.Scale = lda3, 1
+		}
+		return x
+	}
+	sum := make([][]reg.VecVirtual, rows)
+	for m := range sum {
+		for range vectors {
+			sum[m] = append(sum[m], vec())
+		}
+	}
+	left := GP64()
+	Label("block")
+	for m := range sum {
+		for v := range sum[m] {
+			if vectors == 1 {
+				VPXORD(sum[m][v], sum[m][v], sum[m][v])
+			} else {
+				VXORPS(sum[m][v], sum[m][v], sum[m][v])
+			}
+		}
+	}
+	MOVQ(size, left)
+	Label("product")
+	var w []reg.VecVirtual
+	for v := range vectors {
+		w = append(w, vec())
+		VMOVUPS(Mem{Base: b, Disp: bytes * v}, w[v])
+	}
+	for m := range rows {
+		x := vec()
+		if vectors > 1 {
+			VBROADCASTSS(row(m), x)
+		}
+		for v := range vectors {
+			p := vec()
+			if vectors == 1 {
+				VMULPS_BCST(row(m), w[v], p)
+			} else {
+				VMULPS(x, w[v], p)
+			}
+			VADDPS(p, sum[m][v], sum[m][v])
+		}
+	}
+	for _, r := range at {
+		ADDQ(U8(4), r)
+	}
+	ADDQ(ldb, b)
+	DECQ(left)
+	JNZ(LabelRef("product"))
+	to := GP64()
+	MOVQ(c, to)
+	for m := range rows {
+		for v := range vectors {
+			VADDPS(Mem{Base: to, Disp: bytes * v}, sum[m][v], sum[m][v])
+			VMOVUPS(sum[m][v], Mem{Base: to, Disp: bytes * v})
+		}
+		if m < rows-1 {
+			ADDQ(ldc, to)
+		}
+	}
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+// axpy adds a·x to y, whole vectors of it.
+func axpy(level string, bits, bytes int, vec func() reg.VecVirtual) {
+	TEXT(fmt.Sprintf("axpy%s%d", level, bits), NOSPLIT, fmt.Sprintf("func(y, x *float%d, a float%d, n int)", bits, bits))
+	Pragma("noescape")
+	Doc(fmt.Sprintf("axpy%s%d adds a·x to y, n times %d bytes.", level, bits, bytes))
+	y := Load(Param("y"), GP64())
+	x := Load(Param("x"), GP64())
+	f := vec()
+	s := Load(Param("a"), XMM())
+	n := Load(Param("n"), GP64())
+	if bits == 32 {
+		VBROADCASTSS(s, f)
+	} else {
+		VBROADCASTSD(s, f)
+	}
+	Label("loop")
+	p := vec()
+	if bits == 32 {
+		VMULPS(Mem{Base: x}, f, p)
+		VADDPS(Mem{Base: y}, p, p)
+		VMOVUPS(p, Mem{Base: y})
+	} else {
+		VMULPD(Mem{Base: x}, f, p)
+		VADDPD(Mem{Base: y}, p, p)
+		VMOVUPD(p, Mem{Base: y})
+	}
+	ADDQ(U8(bytes), x)
+	ADDQ(U8(bytes), y)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,69 @@
+package ordered
+
+import "golang.org/x/sys/cpu"
+
+func best() Level {
+	switch {
+	case cpu.X86.HasAVX512F:
+		return AVX512
+	case cpu.X86.HasAVX2:
+		return AVX2
+	}
+	return Plain
+}
+
+// axpy32 does whole vectors and returns how many elements those were.
+func axpy32(y, x []float32, a float32) int {
+	const wide, narrow = 16, 8
+	switch n := len(y); {
+	case level == AVX512 && n >= wide:
+		axpyAVX51232(&y[0], &x[0], a, n/wide)
+		return n / wide * wide
+	case level == AVX2 && n >= narrow:
+		axpyAVX232(&y[0], &x[0], a, n/narrow)
+		return n / narrow * narrow
+	}
+	return 0
+}
+
+func axpy64(y, x []float64, a float64) int {
+	const wide, narrow = 8, 4
+	switch n := len(y); {
+	case level == AVX512 && n >= wide:
+		axpyAVX51264(&y[0], &x[0], a, n/wide)
+		return n / wide * wide
+	case level == AVX2 && n >= narrow:
+		axpyAVX264(&y[0], &x[0], a, n/narrow)
+		return n / narrow * narrow
+	}
+	return 0
+}
+
+// kernelRows returns how many of n rows the next kernel takes.
+func kernelRows(n int) int {
+	rows := 8
+	if level == AVX2 {
+		rows = 4
+	}
+	if n < rows {
+		return 1
+	}
+	return rows
+}
+
+// multiplyKernel adds to rows × 16 elements of c; strides are elements.
+func multiplyKernel(rows int, c []float32, ldc int, a []float32, lda int, b []float32, ldb, blocks, size int) {
+	// The last elements that the kernel touches.
+	_, _, _ = c[(rows-1)*ldc+panel-1], a[(rows-1)*lda+blocks*size-1], b[(blocks*size-1)*ldb+panel-1]
+	const bytes = 4
+	switch {
+	case level == AVX512 && rows == 8:
+		multiplyAVX5128(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case level == AVX512:
+		multiplyAVX5121(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case rows == 4:
+		multiplyAVX24(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	default:
+		multiplyAVX21(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	}
+}

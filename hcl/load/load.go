@@ -65,7 +65,7 @@ func Source(file string, src []byte, opts Options) (*config.Config, diag.List) {
 		},
 	}
 	l.functions = lang.Functions(l.files)
-	body, diags := parse(file, src)
+	body, diags := lang.Parse(file, src)
 	l.report(diags)
 	if body != nil && !diags.HasErrors() {
 		l.body = body

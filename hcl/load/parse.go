@@ -14,63 +14,6 @@ import (
 	"github.com/llima-build/llima/internal/diag"
 )
 
-// Limits of a file. The parser calls itself for everything that nests.
-const (
-	maxSourceBytes = 256 << 10
-	maxNesting     = 64
-)
-
-// parse reads the syntax of a file.
-func parse(file string, src []byte) (*hclsyntax.Body, diag.List) {
-	if d := checkNesting(file, src); d != nil {
-		return nil, d
-	}
-	f, diags := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
-	if f == nil {
-		return nil, lang.FromHCL(diags)
-	}
-	body, _ := f.Body.(*hclsyntax.Body)
-	list := lang.FromHCL(diags).Sorted()
-	if len(list) > 0 && list[0].Summary == "Invalid multi-line string" {
-		list = list[:1] // a missing quote turns the rest of the file inside out
-	}
-	return body, list
-}
-
-// nesting is what tokens add to the depth.
-var nesting = map[hclsyntax.TokenType]int{
-	hclsyntax.TokenOBrace: 1, hclsyntax.TokenOBrack: 1, hclsyntax.TokenOParen: 1, hclsyntax.TokenOQuote: 1,
-	hclsyntax.TokenOHeredoc: 1, hclsyntax.TokenTemplateInterp: 1, hclsyntax.TokenTemplateControl: 1,
-	hclsyntax.TokenCBrace: -1, hclsyntax.TokenCBrack: -1, hclsyntax.TokenCParen: -1, hclsyntax.TokenCQuote: -1,
-	hclsyntax.TokenCHeredoc: -1, hclsyntax.TokenTemplateSeqEnd: -1,
-}
-
-// checkNesting refuses text that would exhaust the stack of the parser.
-func checkNesting(file string, src []byte) diag.List {
-	if len(src) > maxSourceBytes {
-		return diag.Errorf("File is too large", "%s has %d bytes; a configuration has at most %d.", file, len(src), maxSourceBytes)
-	}
-	tokens, _ := hclsyntax.LexConfig(src, file, hcl.InitialPos)
-	depth, signs, questions := 0, 0, 0
-	for _, t := range tokens {
-		depth += nesting[t.Type]
-		if t.Type == hclsyntax.TokenMinus || t.Type == hclsyntax.TokenBang {
-			signs++
-		} else {
-			signs = 0
-		}
-		if t.Type == hclsyntax.TokenQuestion {
-			questions++
-		} else if t.Type == hclsyntax.TokenNewline && depth <= 0 {
-			questions = 0
-		}
-		if depth > maxNesting || signs > maxNesting || questions > 4*maxNesting {
-			return diag.List{lang.Errorf(t.Range, "Nested too deeply", "Brackets, quotes and operators nest at most %d deep.", maxNesting)}
-		}
-	}
-	return nil
-}
-
 var (
 	labelPattern      = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
 	identifierPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,99}$`)

@@ -145,16 +145,12 @@ func (l *loader) text(ty cty.Type, where, text string) evaluated {
 	if ty == cty.String {
 		return evaluated{cty.StringVal(text), at, true}
 	}
-	if d := checkNesting(where, []byte(text)); d != nil {
-		l.report(d)
-		return evaluated{at: at}
-	}
-	expr, diags := hclsyntax.ParseExpression([]byte(text), where, hcl.InitialPos)
+	expr, diags := lang.ParseExpression(where, []byte(text))
 	if diags.HasErrors() {
 		if ty == cty.DynamicPseudoType {
 			return evaluated{cty.StringVal(text), at, true}
 		}
-		l.report(lang.FromHCL(diags))
+		l.report(diags)
 		return evaluated{at: at}
 	}
 	value, list := lang.Eval(expr, l.scope(nil, nil))
@@ -176,7 +172,7 @@ func (l *loader) varFiles(decls map[string]*variable) {
 		}
 		l.cfg.Sources[name] = src
 		l.cfg.Files = append(l.cfg.Files, l.relative(name))
-		body, diags := parse(name, src)
+		body, diags := lang.Parse(name, src)
 		l.report(diags)
 		if body == nil || diags.HasErrors() {
 			continue

@@ -3,15 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llima-build/llima/cmd/internal/view"
-	"github.com/llima-build/llima/formats/checkpoint"
 	"github.com/llima-build/llima/internal/addr"
-	"github.com/llima-build/llima/internal/diag"
-	"github.com/llima-build/llima/planner"
 )
 
 func newPlan(env Env) *cobra.Command {
@@ -78,73 +74,3 @@ func newWhy(env Env) *cobra.Command {
 	project.register(cmd)
 	return cmd
 }
-
-func newValidate(env Env) *cobra.Command {
-	var (
-		project projectFlags
-		asJSON  bool
-	)
-	cmd := &cobra.Command{
-		Use:   "validate",
-		Short: "Check llima.hcl; needs no weights",
-		Long:  "Checks the configuration. Rules are asked about every layer where the model's\nconfig.json is there; weights are not read.",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			quiet := env
-			if asJSON {
-				quiet.Stderr = discard{}
-			}
-			cfg, err := project.load(quiet)
-			var list diag.List
-			var sources map[string][]byte
-			var failed diagError
-			switch {
-			case errors.As(err, &failed):
-				list, sources = failed.list, failed.sources
-			case err != nil:
-				return err
-			default:
-				sources = cfg.Sources
-				for _, m := range cfg.Models {
-					if _, err := checkpoint.ReadConfig(m.Source); errors.Is(err, fs.ErrNotExist) {
-						r := m.SourceRange
-						list = append(list, diag.Diagnostic{
-							Severity: diag.Note, Summary: "Model not here", Subject: &r,
-							Detail: fmt.Sprintf("Model %q: %s has no config.json, so its rules were not asked about its layers.", m.Name, m.SourceText),
-						})
-						continue
-					}
-					model, ds := planner.Inspect(m)
-					list = append(list, ds...)
-					if model != nil {
-						list = append(list, checkModel(model)...)
-					}
-				}
-			}
-			list = list.Sorted()
-			if asJSON {
-				if err := view.DiagnosticsJSON(env.Stdout, list, sources); err != nil {
-					return err
-				}
-				if list.HasErrors() {
-					return exitError{exitUsage}
-				}
-				return nil
-			}
-			if list.HasErrors() {
-				return diagError{list, sources}
-			}
-			env.warn(list, sources)
-			_, err = fmt.Fprintf(env.Stdout, "%s is valid: %s\n", cfg.Files[0], view.Models(len(cfg.Models)))
-			return err
-		},
-	}
-	project.register(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as a JSON document")
-	return cmd
-}
-
-// discard is a writer that drops what it gets.
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }

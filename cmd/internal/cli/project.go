@@ -35,35 +35,62 @@ func (f *projectFlags) register(cmd *cobra.Command) {
 
 // load reads the configuration; warnings go to standard error.
 func (f *projectFlags) load(env Env) (*config.Config, error) {
-	file := f.file
-	if file == "" {
-		var err error
-		if file, err = load.Find(f.dir); err != nil {
-			if list, ok := errors.AsType[diag.List](err); ok {
-				return nil, diagError{list, nil}
-			}
-			return nil, usageError{err}
-		}
-	} else if f.dir != "." && !filepath.IsAbs(file) {
-		file = filepath.Join(f.dir, file)
+	cfg, list, err := f.read(env)
+	if err != nil {
+		return nil, err
 	}
-	vars := map[string]string{}
-	for _, v := range f.vars {
-		name, value, ok := strings.Cut(v, "=")
-		if !ok {
-			return nil, usageError{errors.New("--var " + v + ": want NAME=VALUE")}
-		}
-		vars[name] = value
-	}
-	cfg, list := load.Load(file, load.Options{Vars: vars, VarFiles: f.varFiles, Env: func(name string) (string, bool) {
-		v := env.Getenv(name)
-		return v, v != ""
-	}})
 	if list.HasErrors() {
 		return nil, diagError{list, cfg.Sources}
 	}
 	env.warn(list, cfg.Sources)
 	return cfg, nil
+}
+
+// find returns the file of the configuration.
+func (f *projectFlags) find() (string, error) {
+	file := f.file
+	if file == "" {
+		var err error
+		if file, err = load.Find(f.dir); err != nil {
+			if list, ok := errors.AsType[diag.List](err); ok {
+				return "", diagError{list, nil}
+			}
+			return "", usageError{err}
+		}
+	} else if f.dir != "." && !filepath.IsAbs(file) {
+		file = filepath.Join(f.dir, file)
+	}
+	return file, nil
+}
+
+// read is load without a verdict on what it finds.
+func (f *projectFlags) read(env Env) (*config.Config, diag.List, error) {
+	file, err := f.find()
+	if err != nil {
+		return nil, nil, err
+	}
+	opts, err := f.options(env)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, list := load.Load(file, opts)
+	return cfg, list, nil
+}
+
+// options is what the command line and the environment add to the file.
+func (f *projectFlags) options(env Env) (load.Options, error) {
+	vars := map[string]string{}
+	for _, v := range f.vars {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return load.Options{}, usageError{errors.New("--var " + v + ": want NAME=VALUE")}
+		}
+		vars[name] = value
+	}
+	return load.Options{Vars: vars, VarFiles: f.varFiles, Env: func(name string) (string, bool) {
+		v := env.Getenv(name)
+		return v, v != ""
+	}}, nil
 }
 
 func (e Env) warn(list diag.List, sources map[string][]byte) {

@@ -26,6 +26,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitPending     = 2
+	exitUnformatted = 3
 	exitUsage       = 4
 	exitLocked      = 5
 	exitInterrupted = 130
@@ -143,7 +144,8 @@ what is wanted, llima plan shows what would be built and why, llima build runs
 only what is stale.
 
 Exit codes: 0 done; 1 an action failed; 2 plan --exit-code with work pending;
-4 configuration or usage; 5 another build holds the lock; 130 interrupted.`,
+3 fmt --check with files to format; 4 configuration or usage; 5 another build
+holds the lock; 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -158,7 +160,7 @@ Exit codes: 0 done; 1 an action failed; 2 plan --exit-code with work pending;
 		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
 	})
 	commands := []*cobra.Command{
-		newValidate(env), newPlan(env), newBuild(env), newWhy(env),
+		newValidate(env), newFmt(env), newPlan(env), newBuild(env), newWhy(env),
 		newRun(env), newObjdump(env), newVersion(env),
 	}
 	for _, c := range commands {

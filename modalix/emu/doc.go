@@ -6,7 +6,7 @@
 // Programs run in a legal sequential order, quads one after the other, cut at
 // the barriers; the race check of Load makes every legal order give the same
 // bytes. The vector unit gives exactly the specified bits; the matrix unit
-// computes the reference order of docs/isa.md.
+// keeps the bounds of docs/isa.md, or its reference order where that is asked.
 //
 // S holds numbers in the host's byte order, so a host must be little-endian.
 package emu

@@ -2,8 +2,10 @@ package emu
 
 import (
 	"fmt"
+	"runtime"
 	"unsafe"
 
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
@@ -14,7 +16,7 @@ type Buffers struct {
 }
 
 // Machine is the state that programs run in: S and the tiles of all quads,
-// and scratch memory. It is for one goroutine at a time.
+// and scratch memory. It is for one goroutine at a time; [NewMachine] makes one.
 type Machine struct {
 	// Exact keeps MM to the reference order, whose bits are the same on every
 	// CPU; otherwise it may use kernels within the bounds of docs/isa.md §1.
@@ -22,6 +24,8 @@ type Machine struct {
 
 	quads    [isa.MaxQuads]quad
 	segments [isa.NumSegments][]byte
+	sets     []*kern.Set // kernels that may be used, the fastest first
+	pool     *pool
 	matrix   matrixUnit
 	rows     vectorUnit
 }
@@ -35,7 +39,13 @@ type quad struct {
 
 // NewMachine returns a machine whose S is zero. What a program leaves in S is
 // there when the next one starts.
-func NewMachine() *Machine { return &Machine{} }
+func NewMachine() *Machine {
+	m := &Machine{sets: kern.Sets(), pool: &pool{}}
+	m.matrix.pool = m.pool
+	m.matrix.panels = m.matrix.work
+	runtime.AddCleanup(m, (*pool).close, m.pool) // workers know the pool only
+	return m
+}
 
 // Fill sets every byte of S that has been used to b, so that a test can tell
 // whether a program reads what it has not written.
@@ -63,9 +73,10 @@ func (m *Machine) Run(p *Program, b Buffers) error {
 			m.quads[q].s = newS()
 		}
 	}
-	m.matrix.exact = m.Exact
-	m.matrix.open()
-	defer m.matrix.close()
+	m.matrix.set = nil
+	if !m.Exact && len(m.sets) > 0 {
+		m.matrix.set = m.sets[0]
+	}
 	for {
 		done := true
 		for q := range p.code {

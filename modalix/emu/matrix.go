@@ -1,10 +1,6 @@
 package emu
 
 import (
-	"runtime"
-	"sync"
-	"sync/atomic"
-
 	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
@@ -12,23 +8,24 @@ import (
 const (
 	panelRows = isa.PanelRows
 	maxBlock  = 32 // inputs of a block; 16 in groups of 16
-	// parallelWork is the number of products from which an MM is worth
-	// sharing: about 100 µs of one core.
-	parallelWork = 1 << 18
+	// Products of an MM from which it is worth sharing: a few microseconds of
+	// one core, in the reference order and by kernels.
+	parallelWork     = 1 << 14
+	parallelFastWork = 1 << 16
 )
 
-// matrixUnit multiplies in the reference order of docs/isa.md §2, or by a
-// kernel within the bounds of §1. Panels are
-// independent of each other, so the number of workers changes no bit.
+// matrixUnit multiplies in the reference order of docs/isa.md §2, or by
+// kernels within the bounds of §1. Panels are independent of each other, so
+// the number of workers changes no bit.
 type matrixUnit struct {
-	spaces []*workspace // one a worker, the first is the caller's
-	a      []float32    // A as F32 [M,K]
-	sums   []float32    // U of each row and group [M, groups], with offsets
-	start  chan *workspace
-	done   sync.WaitGroup
-	next   atomic.Int64
+	pool   *pool
+	set    *kern.Set // nil: the reference order only
+	spaces [maxWorkers]workspace
+	a      []float32 // A as F32 [M,K]
+	sums   []float32 // U of each row and group [M, groups], with offsets
+	input  kern.Input
 	job    product
-	exact  bool // the reference order only
+	panels func(worker, lo, hi int) // of job
 }
 
 // product is the MM under way.
@@ -39,8 +36,8 @@ type product struct {
 	a      []float32
 	sums   []float32
 	groups int
-	code   kern.Code
-	fast   bool // by code's kernel
+	set    *kern.Set // nil: in the reference order
+	input  *kern.Input
 }
 
 // workspace is what one worker needs for a panel.
@@ -50,84 +47,52 @@ type workspace struct {
 	acc     [][panelRows]float32         // [M]
 	group   [][panelRows]float32         // T [M]
 	scales  []float32                    // of a panel [groups, 16], for kernels
-}
-
-// open allows workers until close.
-func (u *matrixUnit) open() { u.start = nil }
-
-// close ends the workers, if any were needed.
-func (u *matrixUnit) close() {
-	if u.start != nil {
-		close(u.start)
-		u.start = nil
-	}
-}
-
-// workers starts the workers when there are none and returns their number.
-func (u *matrixUnit) workers() int {
-	const most = 16
-	n := min(runtime.GOMAXPROCS(0), most)
-	for len(u.spaces) < n {
-		u.spaces = append(u.spaces, new(workspace))
-	}
-	if u.start == nil && n > 1 {
-		u.start = make(chan *workspace)
-		start := u.start
-		for range n - 1 {
-			go func() {
-				for w := range start {
-					u.work(w)
-					u.done.Done()
-				}
-			}()
-		}
-	}
-	return n
-}
-
-// work takes panels until there are none left.
-func (u *matrixUnit) work(w *workspace) {
-	for {
-		p := u.next.Add(1) - 1
-		if p >= int64(u.job.in.NP) {
-			return
-		}
-		u.job.panel(w, int(p))
-	}
+	offsets []float32
+	room    kern.Room
 }
 
 func (u *matrixUnit) multiply(q *quad, in *isa.Inst) {
 	t := q.tiles[in.Tile]
+	u.job = product{in: in, s: q.s, tile: t, groups: t.inputs / t.group}
+	least := parallelWork
+	if u.set != nil {
+		u.prepareFast(q, in)
+		least = parallelFastWork
+	} else {
+		u.prepare(q, in)
+	}
+	if int(in.M)*t.inputs*int(in.NP)*panelRows < least {
+		u.panels(0, 0, int(in.NP))
+		return
+	}
+	u.pool.run(int(in.NP), u.panels)
+}
+
+// work computes the panels [lo,hi) of the job.
+func (u *matrixUnit) work(worker, lo, hi int) {
+	for p := lo; p < hi; p++ {
+		if u.job.set != nil {
+			u.job.fastPanel(&u.spaces[worker], p)
+		} else {
+			u.job.panel(&u.spaces[worker], p)
+		}
+	}
+}
+
+// prepare makes A ready for the reference order.
+func (u *matrixUnit) prepare(q *quad, in *isa.Inst) {
+	t := &u.job.tile
 	rows, inputs := int(in.M), t.inputs
-	a := grow(&u.a, rows*inputs)
+	u.job.a = grow(&u.a, rows*inputs)
 	for m := range rows {
-		row := a[m*inputs : (m+1)*inputs]
+		row := u.job.a[m*inputs : (m+1)*inputs]
 		for k, v := range view[uint16](q.s, int(in.A)+m*int(in.LdA), inputs) {
 			row[k] = fromBF16(v)
 		}
 	}
-	u.job = product{in: in, s: q.s, tile: t, a: a, groups: inputs / t.group}
-	if !u.exact {
-		u.job.code, u.job.fast = fastCode(&t)
-	}
 	if t.offsets != nil {
 		u.job.sums = u.groupSums(rows, inputs, t.group)
 	}
-	u.next.Store(0)
-	if rows*inputs*int(in.NP)*panelRows < parallelWork {
-		if len(u.spaces) == 0 {
-			u.spaces = append(u.spaces, new(workspace))
-		}
-		u.work(u.spaces[0])
-		return
-	}
-	n := min(u.workers(), int(in.NP))
-	u.done.Add(n - 1)
-	for i := 1; i < n; i++ {
-		u.start <- u.spaces[i]
-	}
-	u.work(u.spaces[0])
-	u.done.Wait()
 }
 
 // blockSize returns the inputs of a block.
@@ -157,26 +122,29 @@ func (u *matrixUnit) groupSums(rows, inputs, group int) []float32 {
 	return sums
 }
 
-// panel computes 16 columns of C.
-func (j *product) panel(w *workspace, p int) {
-	in, t := j.in, &j.tile
-	rows := int(in.M)
+// start returns accumulators that hold what 16 columns of C begin with.
+func (j *product) start(w *workspace, p int) [][panelRows]float32 {
+	in, rows := j.in, int(j.in.M)
 	if cap(w.acc) < rows {
 		w.acc, w.group = make([][panelRows]float32, rows), make([][panelRows]float32, rows)
 	}
-	acc, group := w.acc[:rows], w.group[:rows]
-	clear(acc)
-	if in.Acc {
-		for m := range acc {
-			copy(acc[m][:], view[float32](j.s, int(in.C)+m*int(in.LdC)+p*panelRows*4, panelRows))
-		}
+	acc := w.acc[:rows]
+	if !in.Acc {
+		clear(acc)
+		return acc
 	}
+	for m := range acc {
+		copy(acc[m][:], view[float32](j.s, int(in.C)+m*int(in.LdC)+p*panelRows*4, panelRows))
+	}
+	return acc
+}
+
+// panel computes 16 columns of C in the reference order.
+func (j *product) panel(w *workspace, p int) {
+	in, t := j.in, &j.tile
+	acc := j.start(w, p)
+	group := w.group[:len(acc)]
 	at := int(in.P0) + p
-	if j.fast {
-		j.fastPanel(w, acc, at)
-		j.store(acc, p)
-		return
-	}
 	codes := t.codes[at*t.cPitch:]
 	size := blockSize(t.group)
 	step := size * panelRows * int(t.format.Code().Bits()) / 8 // bytes of a block

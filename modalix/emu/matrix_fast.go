@@ -5,38 +5,53 @@ import (
 	"github.com/llima-build/llima/modalix/isa"
 )
 
-// fastCode returns the kernel for a tile, if there is one: those of the
-// formats that quantisation writes.
-func fastCode(t *tile) (code kern.Code, ok bool) {
-	if !kern.Available() || t.offsets != nil || blockSize(t.group) != maxBlock {
-		return 0, false
-	}
-	switch t.format.Code() {
-	case isa.CodeBF16:
-		return kern.BF16, t.scales == nil
-	case isa.CodeINT8:
-		return kern.INT8, t.scales != nil
-	case isa.CodeINT4:
-		return kern.INT4, t.scales != nil
-	case isa.CodeUINT4:
-	}
-	return 0, false
+// kernelCodes are the codes as kernels know them.
+var kernelCodes = [...]kern.Code{
+	isa.CodeBF16: kern.BF16, isa.CodeINT8: kern.INT8, isa.CodeINT4: kern.INT4, isa.CodeUINT4: kern.UINT4,
 }
 
-// fastPanel computes 16 columns of C within the bounds of docs/isa.md §1. acc
-// holds what C begins with.
-func (j *product) fastPanel(w *workspace, acc [][panelRows]float32, at int) {
-	t := &j.tile
-	var scales []float32
+// prepareFast makes A ready for kernels.
+func (u *matrixUnit) prepareFast(q *quad, in *isa.Inst) {
+	t, group := &u.job.tile, 0
+	if t.offsets != nil {
+		group = t.group
+	}
+	u.job.set, u.job.input = u.set, &u.input
+	u.set.Prepare(&u.input, q.s[in.A:], int(in.LdA), int(in.M), t.inputs, group)
+}
+
+// fastPanel computes 16 columns of C within the bounds of docs/isa.md §1.
+func (j *product) fastPanel(w *workspace, p int) {
+	in, t := j.in, &j.tile
+	acc, at := j.start(w, p), int(in.P0)+p
+	panel := kern.Panel{Code: kernelCodes[t.format.Code()], Inputs: t.inputs, Group: t.group, Codes: t.codes[at*t.cPitch:]}
 	if t.scales != nil {
-		scales = grow(&w.scales, j.groups*panelRows)
-		if from := t.scales[at*t.sPitch:]; t.format.Scale() == isa.ScaleF16 {
-			kern.WidenF16(scales, from)
-		} else {
-			for g := range j.groups {
-				readScales((*[panelRows]float32)(scales[g*panelRows:]), from[g*t.scaleEntry:], t.format.Scale())
-			}
+		panel.Scales = grow(&w.scales, j.groups*panelRows)
+		j.widenScales(panel.Scales, t.scales[at*t.sPitch:], t.format.Scale())
+	}
+	if t.offsets != nil {
+		panel.Offsets = grow(&w.offsets, kern.OffsetRows(j.groups)*panelRows)
+		clear(panel.Offsets[j.groups*panelRows:])
+		j.widenScales(panel.Offsets[:j.groups*panelRows], t.offsets[at*t.oPitch:], t.format.Offset())
+	}
+	j.set.Dot(acc, j.input, &panel, &w.room)
+	if in.OutBF16 {
+		j.set.NarrowRows(j.s[int(in.C)+p*panelRows*2:], int(in.LdC), acc)
+		return
+	}
+	j.store(acc, p)
+}
+
+// widenScales reads the scales or offsets of all groups of a panel.
+func (j *product) widenScales(dst []float32, src []byte, kind isa.Scale) {
+	switch kind {
+	case isa.ScaleF16:
+		j.set.WidenF16(dst, src)
+	case isa.ScaleBF16:
+		j.set.WidenBF16(dst, src)
+	case isa.ScaleF32, isa.ScaleNone:
+		for g := range j.groups {
+			readScales((*[panelRows]float32)(dst[g*panelRows:]), src[g*panelRows*4:], kind)
 		}
 	}
-	kern.Dot(j.code, acc, j.a, t.inputs, t.codes[at*t.cPitch:], scales, t.group)
 }

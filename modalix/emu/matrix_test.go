@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/llima-build/llima/modalix/emu"
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
@@ -238,6 +239,7 @@ func TestMatrix(t *testing.T) {
 		{7, 64, 512, 128, f(isa.CodeINT4, isa.ScaleF16, 0), false, true},
 		{2, 32, 512, 256, f(isa.CodeINT4, isa.ScaleF32, isa.ScaleF32), false, false},
 		{2, 32, 512, 32, f(isa.CodeUINT4, isa.ScaleF16, isa.ScaleF16), false, false},
+		{6, 32, 288, 16, f(isa.CodeUINT4, isa.ScaleF16, isa.ScaleBF16), true, false},
 		{33, 128, 256, 32, f(isa.CodeUINT4, isa.ScaleF32, isa.ScaleF32), true, false},
 		{1, 32, 160, 160, f(isa.CodeINT4, isa.ScaleBF16, isa.ScaleBF16), false, false},
 	} {
@@ -273,11 +275,12 @@ func TestMatrix(t *testing.T) {
 			}
 			want := w.reference(a, c.rows, c0)
 			checkMatrix(t, w, a, c0, want, out, c.out16)
-			o.fast = true
-			if out, err = runWith(t, o, emu.Buffers{In: in}, work, cAt, c.rows*c.outputs*size); err != nil {
-				t.Fatal(err)
+			for _, o.set = range kern.Sets() {
+				if out, err = runWith(t, o, emu.Buffers{In: in}, work, cAt, c.rows*c.outputs*size); err != nil {
+					t.Fatal(err)
+				}
+				t.Run(o.set.Name, func(t *testing.T) { checkBounds(t, w, a, c0, out, c.out16) })
 			}
-			checkBounds(t, w, a, c0, out, c.out16)
 		})
 	}
 }
@@ -433,12 +436,13 @@ func TestAttention(t *testing.T) {
 }
 
 func BenchmarkMatrix(b *testing.B) {
-	for _, exact := range []bool{true, false} {
-		b.Run(fmt.Sprintf("exact=%t", exact), func(b *testing.B) { benchmarkMatrix(b, exact) })
+	b.Run("plain", func(b *testing.B) { benchmarkMatrix(b, nil) })
+	for _, set := range kern.Sets() {
+		b.Run(set.Name, func(b *testing.B) { benchmarkMatrix(b, set) })
 	}
 }
 
-func benchmarkMatrix(b *testing.B, exact bool) {
+func benchmarkMatrix(b *testing.B, set *kern.Set) {
 	b.Helper()
 	for _, c := range []struct {
 		name   string
@@ -447,18 +451,20 @@ func benchmarkMatrix(b *testing.B, exact bool) {
 	}{
 		{"bf16", isa.MakeFormat(isa.CodeBF16, 0, 0), 32},
 		{"int8", isa.MakeFormat(isa.CodeINT8, isa.ScaleF16, 0), 576},
+		{"int8_g16", isa.MakeFormat(isa.CodeINT8, isa.ScaleF32, 0), 16},
 		{"int4", isa.MakeFormat(isa.CodeINT4, isa.ScaleF16, 0), 32},
+		{"uint4_offset", isa.MakeFormat(isa.CodeUINT4, isa.ScaleF16, isa.ScaleF16), 32},
 	} {
 		for _, rows := range []int{1, 128} {
 			b.Run(fmt.Sprintf("%s_m%d", c.name, rows), func(b *testing.B) {
 				const outputs, inputs = 192, 576
 				w := randomMatrix(rand.New(rand.NewPCG(1, 1)), outputs, inputs, c.format, c.group)
-				codes, scales, _ := w.streams()
+				codes, scales, offsets := w.streams()
 				mm := isa.Inst{Op: isa.MM, C: 0x100000, M: uint32(rows), LdA: inputs * 2, LdC: outputs * 4, NP: outputs / 16}
-				o := &object{weights: append(codes, scales...)}
+				o := &object{weights: append(append(codes, scales...), offsets...)}
 				o.raw = [][]byte{encodeAll(b, chain([]isa.Inst{w.load(codes, scales), mm, {Op: isa.END}}))}
 				p, m := o.load(b), emu.NewMachine()
-				m.Exact = exact
+				m.Force(set)
 				if err := m.Run(p, emu.Buffers{}); err != nil {
 					b.Fatal(err)
 				}

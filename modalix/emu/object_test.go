@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/llima-build/llima/modalix/emu"
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
@@ -17,9 +18,9 @@ var le = binary.LittleEndian
 // object is an ELF file to be written for a test, from docs/isa.md and not
 // from the compiler.
 type object struct {
-	fast    bool     // by kernels, where there are
-	code    []string // assembly of each quad
-	raw     [][]byte // or code as it is
+	set     *kern.Set // of kernels; nil: none
+	code    []string  // assembly of each quad
+	raw     [][]byte  // or code as it is
 	weights []byte
 	consts  []byte
 	host    map[isa.Segment]int64
@@ -230,7 +231,7 @@ func runWith(tb testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, ou
 		tb.Fatalf("Verify = %v", err)
 	}
 	m := emu.NewMachine()
-	m.Exact = !o.fast
+	m.Force(o.set)
 	if err := m.Run(p, b); err != nil {
 		return nil, err
 	}

@@ -1,239 +1,283 @@
 // Command gen writes the assembly of package kern. It is a module of its own
-// so that llima needs no assembler generator to be built.
+// so that llima needs no assembler generator to be built:
+//
+//	go run . -out ../asm_amd64.s -stubs ../asm_amd64.go -pkg kern
 package main
 
 import (
+	"flag"
 	"fmt"
+	"os"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-const (
-	block = 32 // inputs whose products are summed before they are scaled
-	line  = 64 // bytes: a dword for each of 16 outputs
+// level is a set of instructions: its name and how many F32 a vector holds.
+type level struct {
+	name  string
+	lanes int
+}
+
+var (
+	avx2   = level{"AVX2", 8}
+	avx512 = level{"AVX512", 16}
+	bf16   = level{"BF16", 16} // AVX-512 with VDPBF16PS
 )
 
-// code is how a line holds weights: decode gives input i of its inputs as
-// F32, from line z; c are the constants that setup made.
-type code struct {
-	name   string
-	inputs int
-	scaled bool
-	setup  func() reg.VecVirtual
-	decode func(z, c, w reg.VecVirtual, i int)
+// vec returns a new vector register.
+func (l level) vec() reg.VecVirtual {
+	if l.lanes == 8 {
+		return YMM()
+	}
+	return ZMM()
+}
+
+func (l level) vecs(n int) []reg.VecVirtual {
+	v := make([]reg.VecVirtual, n)
+	for i := range v {
+		v[i] = l.vec()
+	}
+	return v
+}
+
+func (l level) bytes() int { return 4 * l.lanes }
+
+// zero clears a register.
+func (l level) zero(v reg.VecVirtual) {
+	if l.lanes == 8 {
+		VXORPS(v, v, v)
+		return
+	}
+	VPXORD(v, v, v)
+}
+
+// constant returns a vector of equal dwords.
+func (l level) constant(v uint32) reg.VecVirtual {
+	t, z := GP32(), l.vec()
+	MOVL(U32(v), t)
+	if l.lanes == 16 {
+		VPBROADCASTD(t, z)
+		return z
+	}
+	x := XMM()
+	VMOVD(t, x)
+	VPBROADCASTD(x, z)
+	return z
+}
+
+// function begins a kernel.
+func function(name, signature string, doc ...string) {
+	TEXT(name, NOSPLIT, signature)
+	Pragma("noescape")
+	doc[0] = name + " " + doc[0]
+	Doc(doc...)
 }
 
 func main() {
+	flag.Parse()
 	ConstraintExpr("amd64")
-	for _, c := range []code{bf16(), int8s(), int4s()} {
-		for _, rows := range []int{1, 2, 4, 8} {
-			dot(c, rows)
+	for _, l := range []level{avx2, avx512} {
+		most := 8
+		if l.lanes == 8 {
+			most = 4 // registers
 		}
+		for rows := 1; rows <= most; rows *= 2 {
+			dotF32(l, wideF32(), rows)
+		}
+		for _, d := range []decoder{bf16ToF32(l), int8ToF32(), nibblesToF32(l, false), nibblesToF32(l, true)} {
+			dotF32(l, d, 1)
+			unpack(l, d)
+		}
+		sums(l)
+		widen(l, "F16")
+		widen(l, "BF16")
 	}
-	widenF16()
+	for rows := 1; rows <= 8; rows *= 2 {
+		dotBF16(wideBF16(), rows)
+	}
+	for _, d := range []decoder{int8ToBF16(), nibblesToBF16(false), nibblesToBF16(true)} {
+		dotBF16(d, 1)
+		unpack(bf16, d)
+	}
+	subnormal()
+	for _, l := range []level{avx2, avx512} {
+		narrow(l)
+	}
+	pause()
 	Generate()
+	encodeBF16(flag.Lookup("out").Value.String())
 }
 
-func constant(v uint32) reg.VecVirtual {
-	t, z := GP32(), ZMM()
-	MOVL(U32(v), t)
-	VPBROADCASTD(t, z)
-	return z
-}
-
-func bf16() code {
-	return code{
-		name: "BF16", inputs: 2,
-		setup: func() reg.VecVirtual { return constant(0xffff0000) },
-		decode: func(z, c, w reg.VecVirtual, i int) {
-			if i == 0 {
-				VPSLLD(Imm(16), z, w)
-			} else {
-				VPANDD(c, z, w)
-			}
-		},
-	}
-}
-
-func int8s() code {
-	return code{
-		name: "INT8", inputs: 4, scaled: true,
-		setup: func() reg.VecVirtual { return nil },
-		decode: func(z, _, w reg.VecVirtual, i int) {
-			if i < 3 {
-				VPSLLD(Imm(uint64(24-8*i)), z, w)
-				z = w
-			}
-			VPSRAD(Imm(24), z, w)
-			VCVTDQ2PS(w, w)
-		},
-	}
-}
-
-// int4s looks codes up: VPERMPS takes the low four bits of each dword.
-func int4s() code {
-	table := GLOBL("int4Values", RODATA|NOPTR)
-	for i := range 16 {
-		DATA(4*i, F32(float32(i-8)))
-	}
-	return code{
-		name: "INT4", inputs: 8, scaled: true,
-		setup: func() reg.VecVirtual {
-			z := ZMM()
-			VMOVUPS(table, z)
-			return z
-		},
-		decode: func(z, c, w reg.VecVirtual, i int) {
-			if i == 0 {
-				VPERMPS(c, z, w)
-				return
-			}
-			VPSRLD(Imm(uint64(16*(i%2)+4*(i/2))), z, w)
-			VPERMPS(c, w, w)
-		},
-	}
-}
-
-// dot multiplies rows of A with one panel. The sums of the even and of the
-// odd inputs of a block are apart, for any number of rows, so that a row's
-// bits do not depend on how many rows there are.
-func dot(c code, rows int) {
-	TEXT(fmt.Sprintf("dot%sx%d", c.name, rows), NOSPLIT,
-		"func(acc *float32, a *float32, lda int, codes *byte, scales *float32, groups int, blocks int)")
-	Pragma("noescape")
-	Doc(fmt.Sprintf("dot%sx%d adds to acc [%d,16] the products of %d rows of a, lda bytes apart, with a panel.", c.name, rows, rows, rows))
-	out := Load(Param("acc"), GP64())
-	a := address(rows)
-	codes := Load(Param("codes"), GP64())
-	var scales reg.Register
-	if c.scaled {
-		scales = Load(Param("scales"), GP64())
-	}
-	groups := Load(Param("groups"), GP64())
-	blocks := Load(Param("blocks"), GP64())
-	k := c.setup()
-	acc, even, odd := zmms(rows), zmms(rows), zmms(rows)
-	for m := range rows {
-		VMOVUPS(Mem{Base: out, Disp: 64 * m}, acc[m])
-	}
-	left, scale := GP64(), reg.VecVirtual(nil)
-	Label("group")
-	if c.scaled {
-		scale = ZMM()
-		VMOVUPS(Mem{Base: scales}, scale)
-		ADDQ(U8(64), scales)
-	}
-	MOVQ(blocks, left)
-	Label("block")
-	z, w := ZMM(), ZMM()
-	for l := range block / c.inputs {
-		PREFETCHT0(Mem{Base: codes, Disp: line*l + 4096})
-		VMOVDQU32(Mem{Base: codes, Disp: line * l}, z)
-		for i := range c.inputs {
-			c.decode(z, k, w, i)
-			at := l*c.inputs + i
-			for m := range rows {
-				t := even[m]
-				if at%2 == 1 {
-					t = odd[m]
-				}
-				if at < 2 {
-					VMULPS_BCST(a.row(m, 4*at), w, t)
-				} else {
-					VFMADD231PS_BCST(a.row(m, 4*at), w, t)
-				}
-			}
-		}
-	}
-	for m := range rows {
-		VADDPS(odd[m], even[m], even[m])
-		if c.scaled {
-			VFMADD231PS(even[m], scale, acc[m])
-		} else {
-			VADDPS(even[m], acc[m], acc[m])
-		}
-	}
-	ADDQ(U32(block/c.inputs*line), codes)
-	a.advance(4 * block)
-	DECQ(left)
-	JNZ(LabelRef("block"))
-	DECQ(groups)
-	JNZ(LabelRef("group"))
-	for m := range rows {
-		VMOVUPS(acc[m], Mem{Base: out, Disp: 64 * m})
-	}
-	VZEROUPPER()
-	RET()
-}
-
-func zmms(n int) []reg.VecVirtual {
-	z := make([]reg.VecVirtual, n)
-	for i := range z {
-		z[i] = ZMM()
-	}
-	return z
-}
-
-// rowsOfA holds what addresses up to eight rows: rows 0 and 4, and one and
-// three strides.
-type rowsOfA struct{ low, high, lda, lda3 reg.Register }
-
-func address(rows int) *rowsOfA {
-	a := &rowsOfA{low: Load(Param("a"), GP64())}
-	if rows > 1 {
-		a.lda = Load(Param("lda"), GP64())
-	}
-	if rows > 2 {
-		a.lda3 = GP64()
-		LEAQ(Mem{Base: a.lda, Index: a.lda, Scale: 2}, a.lda3)
-	}
-	if rows > 4 {
-		a.high = GP64()
-		LEAQ(Mem{Base: a.low, Index: a.lda, Scale: 4}, a.high)
-	}
-	return a
-}
-
-func (a *rowsOfA) row(m, disp int) Mem {
-	at := Mem{Base: a.low, Disp: disp}
-	if m >= 4 {
-		at.Base = a.high
-	}
-	switch m % 4 {
-	case 1:
-		at.Index, at.Scale = a.lda, 1
-	case 2:
-		at.Index, at.Scale = a.lda, 2
-	case 3:
-		at.Index, at.Scale = a.lda3, 1
-	}
-	return at
-}
-
-func (a *rowsOfA) advance(n uint32) {
-	ADDQ(U32(n), a.low)
-	if a.high != nil {
-		ADDQ(U32(n), a.high)
-	}
-}
-
-func widenF16() {
-	TEXT("widenF16", NOSPLIT, "func(dst *float32, src *byte, n int)")
-	Pragma("noescape")
-	Doc("widenF16 converts n times 16 binary16 numbers to F32, exactly.")
-	dst := Load(Param("dst"), GP64())
-	src := Load(Param("src"), GP64())
-	n := Load(Param("n"), GP64())
-	z := ZMM()
+// widen converts 16 numbers at a time to F32, exactly.
+func widen(l level, kind string) {
+	function("widen"+kind+l.name, "func(dst *float32, src *byte, n int)",
+		fmt.Sprintf("converts n times 16 %s numbers to F32, exactly.", kind))
+	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
 	Label("loop")
-	VCVTPH2PS(Mem{Base: src}, z)
-	VMOVUPS(z, Mem{Base: dst})
+	for i := 0; i < 16; i += l.lanes {
+		v, from := l.vec(), Mem{Base: src, Disp: 2 * i}
+		if kind == "F16" {
+			VCVTPH2PS(from, v)
+		} else {
+			VPMOVZXWD(from, v)
+			VPSLLD(Imm(16), v, v)
+		}
+		VMOVUPS(v, Mem{Base: dst, Disp: 4 * i})
+	}
 	ADDQ(U8(32), src)
 	ADDQ(U8(64), dst)
 	DECQ(n)
 	JNZ(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
+}
+
+// narrow rounds to BF16, to nearest even; a NaN stays one.
+func narrow(l level) {
+	function("narrowBF16"+l.name, "func(dst *byte, stride int, src *float32, n int)",
+		"rounds n rows of 16 numbers, packed, to BF16 rows that lie stride bytes apart.")
+	dst, stride := Load(Param("dst"), GP64()), Load(Param("stride"), GP64())
+	src, n := Load(Param("src"), GP64()), Load(Param("n"), GP64())
+	half, one, quiet := l.constant(0x7fff), l.constant(1), l.constant(0x40)
+	Label("loop")
+	var v []reg.VecVirtual
+	for i := 0; i < 16; i += l.lanes {
+		x, t := l.vec(), l.vec()
+		VMOVUPS(Mem{Base: src, Disp: 4 * i}, x)
+		v = append(v, l.roundBF16(x, t, half, one, quiet))
+	}
+	if l.lanes == 16 {
+		VPMOVDW(v[0], Mem{Base: dst})
+	} else {
+		VPACKUSDW(v[1], v[0], v[0]) // of each 128 bits apart
+		VPERMQ(Imm(0xd8), v[0], v[0])
+		VMOVDQU(v[0], Mem{Base: dst})
+	}
+	ADDQ(U8(64), src)
+	ADDQ(stride, dst)
+	DECQ(n)
+	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// roundBF16 returns x rounded to BF16 in the low half of each dword.
+func (l level) roundBF16(x, t, half, one, quiet reg.VecVirtual) reg.VecVirtual {
+	out := l.vec()
+	VPSRLD(Imm(16), x, out)
+	if l.lanes == 16 {
+		k := K()
+		VCMPPS(Imm(3), x, x, k) // NaN
+		VPANDD(one, out, t)
+		VPADDD(half, t, t)
+		VPADDD(x, t, t)
+		VPORD(quiet, out, out)
+		nan := l.vec()
+		VMOVDQA32(out, nan)
+		VPSRLD(Imm(16), t, out)
+		VMOVDQA32(nan, k, out)
+		return out
+	}
+	VPAND(one, out, t)
+	VPADDD(half, t, t)
+	VPADDD(x, t, t)
+	VPSRLD(Imm(16), t, t)
+	VPOR(quiet, out, out)
+	nan := l.vec()
+	VCMPPS(Imm(3), x, x, nan)
+	VPBLENDVB(nan, out, t, out)
+	return out
+}
+
+// sums adds up groups of BF16 numbers.
+func sums(l level) {
+	function("sums"+l.name, "func(dst *float32, a *byte, groups int, steps int)",
+		"writes the sums of groups of steps times 16 BF16 numbers.")
+	dst, a := Load(Param("dst"), GP64()), Load(Param("a"), GP64())
+	groups, steps := Load(Param("groups"), GP64()), GP64()
+	sum := l.vec()
+	Label("group")
+	l.zero(sum)
+	Load(Param("steps"), steps)
+	Label("step")
+	for i := 0; i < 16; i += l.lanes {
+		v := l.vec()
+		VPMOVZXWD(Mem{Base: a, Disp: 2 * i}, v)
+		VPSLLD(Imm(16), v, v)
+		VADDPS(v, sum, sum)
+	}
+	ADDQ(U8(32), a)
+	DECQ(steps)
+	JNZ(LabelRef("step"))
+	VMOVSS(l.total(sum), Mem{Base: dst})
+	ADDQ(U8(4), dst)
+	DECQ(groups)
+	JNZ(LabelRef("group"))
+	VZEROUPPER()
+	RET()
+}
+
+// total adds the lanes up, halves onto halves.
+func (l level) total(v reg.VecVirtual) reg.VecVirtual {
+	y := v
+	if l.lanes == 16 {
+		y = YMM()
+		VEXTRACTF64X4(Imm(1), v, y)
+		VADDPS(v.AsY(), y, y)
+	}
+	x, t := XMM(), XMM()
+	VEXTRACTF128(Imm(1), y, x)
+	VADDPS(y.AsX(), x, x)
+	VMOVHLPS(x, x, t)
+	VADDPS(t, x, x)
+	VMOVSHDUP(x, t)
+	VADDSS(t, x, x)
+	return x
+}
+
+// subnormal looks for BF16 numbers that VDPBF16PS takes as zero.
+func subnormal() {
+	function("subnormalAVX512", "func(p *byte, rows int, stride int, lines int) uint32",
+		"reports, by a number other than 0, whether rows of lines of 64 bytes hold a subnormal BF16.")
+	p, rows := Load(Param("p"), GP64()), Load(Param("rows"), GP64())
+	stride, lines := Load(Param("stride"), GP64()), Load(Param("lines"), GP64())
+	two, least := avx512.constant(0x00020002), avx512.constant(0xffffffff)
+	at, left, v := GP64(), GP64(), ZMM()
+	Label("row")
+	MOVQ(p, at)
+	MOVQ(lines, left)
+	Label("line")
+	VMOVDQU32(Mem{Base: at}, v)
+	VPADDW(v, v, v) // drops the sign
+	VPSUBW(two, v, v)
+	VPMINUW(v, least, least)
+	ADDQ(U8(64), at)
+	DECQ(left)
+	JNZ(LabelRef("line"))
+	ADDQ(stride, p)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	k, out := K(), GP32()
+	VPCMPUW(Imm(1), avx512.constant(0x00fe00fe), least, k)
+	KMOVD(k, out)
+	Store(out, ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+// pause is for loops that wait.
+func pause() {
+	function("pause", "func()", "tells the CPU that a loop waits.")
+	PAUSE()
+	PAUSE()
+	RET()
+}
+
+func fatal(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gen:", err)
+		os.Exit(1)
+	}
 }

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// decoder is how panels hold weights, and how a line becomes operands.
+type decoder struct {
+	name     string
+	inputs   int  // of a line
+	operands int  // of a line
+	wide     bool // lines are operands
+	setup    func() reg.VecVirtual
+	// decode gives operand i of line z: an input as F32, or two as BF16. c is
+	// what setup made. Operands are taken in order, and z may change.
+	decode func(z, c, w reg.VecVirtual, i int)
+}
+
+func wideF32() decoder  { return decoder{name: "Wide", inputs: 1, operands: 1, wide: true} }
+func wideBF16() decoder { return decoder{name: "Wide", inputs: 2, operands: 1, wide: true} }
+
+func bf16ToF32(l level) decoder {
+	return decoder{
+		name: "BF16", inputs: 2, operands: 2,
+		setup: func() reg.VecVirtual { return l.constant(0xffff0000) },
+		decode: func(z, c, w reg.VecVirtual, i int) {
+			switch {
+			case i == 0:
+				VPSLLD(Imm(16), z, w)
+			case l.lanes == 16:
+				VPANDD(c, z, w)
+			default:
+				VPAND(c, z, w)
+			}
+		},
+	}
+}
+
+func int8ToF32() decoder {
+	return decoder{
+		name: "INT8", inputs: 4, operands: 4,
+		decode: func(z, _, w reg.VecVirtual, i int) { int8ToF32At(z, w, i) },
+	}
+}
+
+func int8ToF32At(z, w reg.VecVirtual, i int) {
+	if i < 3 {
+		VPSLLD(Imm(uint64(24-8*i)), z, w)
+		z = w
+	}
+	VPSRAD(Imm(24), z, w)
+	VCVTDQ2PS(w, w)
+}
+
+// nibbleShift is the bit at which input i of a line's dword begins.
+func nibbleShift(i int) int { return 16*(i%2) + 4*(i/2) }
+
+func nibbleName(unsigned bool) string {
+	if unsigned {
+		return "UINT4"
+	}
+	return "INT4"
+}
+
+func nibble(i int, unsigned bool) float32 {
+	if unsigned {
+		return float32(i)
+	}
+	return float32(i - 8)
+}
+
+// nibblesToF32 looks codes up with AVX-512: VPERMPS takes the low four bits
+// of each dword. With AVX2 it converts them.
+func nibblesToF32(l level, unsigned bool) decoder {
+	d := decoder{name: nibbleName(unsigned), inputs: 8, operands: 8}
+	if l.lanes == 8 {
+		d.setup, d.decode = convertNibbles(l, unsigned)
+		return d
+	}
+	name := d.name + "asF32"
+	table := GLOBL(name, RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, F32(nibble(i, unsigned)))
+	}
+	d.setup = func() reg.VecVirtual {
+		z := ZMM()
+		VMOVUPS(table, z)
+		return z
+	}
+	d.decode = func(z, c, w reg.VecVirtual, i int) {
+		if i > 0 {
+			VPSRLD(Imm(uint64(nibbleShift(i))), z, w)
+			z = w
+		}
+		VPERMPS(c, z, w)
+	}
+	return d
+}
+
+func convertNibbles(l level, unsigned bool) (setup func() reg.VecVirtual, decode func(z, c, w reg.VecVirtual, i int)) {
+	if unsigned {
+		return func() reg.VecVirtual { return l.constant(15) }, func(z, c, w reg.VecVirtual, i int) {
+			if i > 0 {
+				VPSRLD(Imm(uint64(nibbleShift(i))), z, w)
+				z = w
+			}
+			VPAND(c, z, w)
+			VCVTDQ2PS(w, w)
+		}
+	}
+	// A code less 8 is the code with its top bit turned, as a signed number.
+	return func() reg.VecVirtual { return l.constant(0x88888888) }, func(z, c, w reg.VecVirtual, i int) {
+		if i == 0 {
+			VPXOR(c, z, z)
+		}
+		VPSLLD(Imm(uint64(28-nibbleShift(i))), z, w)
+		VPSRAD(Imm(28), w, w)
+		VCVTDQ2PS(w, w)
+	}
+}
+
+// nibblesToBF16 looks two codes up at once: VPERMW takes the low five bits of
+// each word, the fifth of which belongs to another code.
+func nibblesToBF16(unsigned bool) decoder {
+	name := nibbleName(unsigned)
+	table := GLOBL(name+"asBF16", RODATA|NOPTR)
+	for i := range 16 {
+		pair := math.Float32bits(nibble(2*i%16, unsigned))>>16 | math.Float32bits(nibble(2*i%16+1, unsigned))&0xffff0000
+		DATA(4*i, U32(pair))
+	}
+	return decoder{
+		name: name, inputs: 8, operands: 4,
+		setup: func() reg.VecVirtual {
+			z := ZMM()
+			VMOVUPS(table, z)
+			return z
+		},
+		decode: func(z, c, w reg.VecVirtual, i int) {
+			if i > 0 {
+				VPSRLW(Imm(uint64(4*i)), z, w)
+				z = w
+			}
+			VPERMW(c, z, w)
+		},
+	}
+}
+
+// int8ToBF16 goes by way of F32, whose low half is zero.
+func int8ToBF16() decoder {
+	return decoder{
+		name: "INT8", inputs: 4, operands: 2,
+		decode: func(z, _, w reg.VecVirtual, i int) {
+			low := ZMM()
+			int8ToF32At(z, low, 2*i)
+			int8ToF32At(z, w, 2*i+1)
+			VPSRLD(Imm(16), low, low)
+			VPORD(low, w, w)
+		},
+	}
+}
+
+// unpack writes the operands of lines one after the other.
+func unpack(l level, d decoder) {
+	function(fmt.Sprintf("unpack%s%s", d.name, l.name), "func(dst *byte, codes *byte, lines int)",
+		fmt.Sprintf("writes the weights of lines as operands, for %d outputs.", l.lanes))
+	dst, codes, left := Load(Param("dst"), GP64()), Load(Param("codes"), GP64()), Load(Param("lines"), GP64())
+	var c reg.VecVirtual
+	if d.setup != nil {
+		c = d.setup()
+	}
+	Label("line")
+	z := l.vec()
+	VMOVUPS(Mem{Base: codes}, z)
+	for i := range d.operands {
+		w := l.vec()
+		d.decode(z, c, w, i)
+		VMOVUPS(w, Mem{Base: dst, Disp: line * i})
+	}
+	ADDQ(U8(line), codes)
+	ADDQ(U32(line*d.operands), dst)
+	DECQ(left)
+	JNZ(LabelRef("line"))
+	VZEROUPPER()
+	RET()
+}

@@ -39,6 +39,7 @@ type Action struct {
 	used     []planner.Source // read beyond the target's own sources
 	entries  []store.Entry
 	publish  bool
+	mapped   []string // tensors
 	maps     []*mmap.File
 }
 
@@ -70,6 +71,15 @@ func (a *Action) Bytes(in Input) ([]byte, error) {
 	return f.Bytes(), nil
 }
 
+// Open opens an input that is a blob for reading it once.
+func (a *Action) Open(in Input) (io.ReadCloser, error) {
+	path, err := a.exec.store.Blob(in.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
 // Find returns the input of a name.
 func (a *Action) Find(name string) (Input, error) {
 	i := slices.IndexFunc(a.inputs, func(in Input) bool { return in.Name == name })
@@ -79,16 +89,37 @@ func (a *Action) Find(name string) (Input, error) {
 	return a.inputs[i], nil
 }
 
-// Tensor returns the bytes of a tensor of the checkpoint. It must be among
-// the target's sources, or behind one of its inputs.
+// Tensor maps the bytes of a tensor of the checkpoint until the action ends. It
+// must be among the target's sources, or behind one of its inputs.
 func (a *Action) Tensor(name string) ([]byte, error) {
+	if err := a.use(name); err != nil {
+		return nil, err
+	}
+	a.mapped = append(a.mapped, name)
+	ck := a.Target.Model.Checkpoint
+	t, _ := ck.Tensor(name)
+	return ck.Bytes(t)
+}
+
+// TensorReader reads a tensor piece by piece, in place of Tensor.
+func (a *Action) TensorReader(name string) (io.ReaderAt, error) {
+	if err := a.use(name); err != nil {
+		return nil, err
+	}
+	ck := a.Target.Model.Checkpoint
+	t, _ := ck.Tensor(name)
+	return ck.Reader(t)
+}
+
+// use notes that a tensor of the checkpoint is read.
+func (a *Action) use(name string) error {
 	ck := a.Target.Model.Checkpoint
 	t, ok := ck.Tensor(name)
 	if !ok {
-		return nil, fmt.Errorf("the checkpoint lacks tensor %q", name)
+		return fmt.Errorf("the checkpoint lacks tensor %q", name)
 	}
 	a.used = append(a.used, planner.TensorSource(ck, t))
-	return ck.Bytes(t)
+	return nil
 }
 
 // Shard maps a file of the checkpoint until the action ends.
@@ -249,6 +280,12 @@ func (a *Action) outputs() ([]planner.Output, error) {
 }
 
 func (a *Action) close() error {
+	for _, name := range a.mapped {
+		ck := a.Target.Model.Checkpoint
+		if t, ok := ck.Tensor(name); ok {
+			ck.Drop(t)
+		}
+	}
 	var errs []error
 	for _, m := range a.maps {
 		errs = append(errs, m.Close())

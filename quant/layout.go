@@ -30,23 +30,35 @@ func (f Format) SizeBytes(n, k int) int64 {
 // little-endian.
 func Encode(codes []int8, scales []uint16, n, k int, f Format) []byte {
 	out := make([]byte, f.SizeBytes(n, k))
+	copy(out, encodeCodes(codes, n, k, f.Bits))
+	copy(out[f.ScalesOffset(n, k):], encodeScales(scales, n))
+	return out
+}
+
+// encodeCodes transposes codes [n, k] to [k, n].
+func encodeCodes(codes []int8, n, k, bits int) []byte {
+	out := make([]byte, (n*k*bits+7)/8)
 	// A square of the matrix at a time, so that both sides stay in cache.
 	const side = 64
 	for i0 := 0; i0 < n; i0 += side {
 		for j0 := 0; j0 < k; j0 += side {
 			for i := i0; i < min(i0+side, n); i++ {
 				for j := j0; j < min(j0+side, k); j++ {
-					put(out, j*n+i, codes[i*k+j], f.Bits)
+					put(out, j*n+i, codes[i*k+j], bits)
 				}
 			}
 		}
 	}
-	at := f.ScalesOffset(n, k)
-	groups := f.Groups(k)
+	return out
+}
+
+// encodeScales transposes scales [n, groups] to [groups, n].
+func encodeScales(scales []uint16, n int) []byte {
+	out := make([]byte, 0, 2*len(scales))
+	groups := len(scales) / n
 	for g := range groups {
 		for i := range n {
-			binary.LittleEndian.PutUint16(out[at:], scales[i*groups+g])
-			at += 2
+			out = binary.LittleEndian.AppendUint16(out, scales[i*groups+g])
 		}
 	}
 	return out

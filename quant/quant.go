@@ -76,19 +76,24 @@ func checkMatrix(n, k int) error {
 // that is not finite, or needs a scale past float16's range, is an error that
 // names its row and column.
 func Quantize(src []byte, dt tensor.DType, n, k int, f Format) (codes []int8, scales []uint16, err error) {
+	return quantize(src, dt, 0, n, k, f)
+}
+
+// quantize is Quantize for rows [first, first+n) of a matrix.
+func quantize(src []byte, dt tensor.DType, first, n, k int, f Format) (codes []int8, scales []uint16, err error) {
 	if err := f.Check(); err != nil {
 		return nil, nil, err
 	}
 	if f.Bits == 16 {
 		return nil, nil, fmt.Errorf("quant: BF16 has no codes")
 	}
-	if _, err := newRows(src, dt, n, k); err != nil {
+	if _, err := newRows(src, dt, first, n, k); err != nil {
 		return nil, nil, err
 	}
 	groups := f.Groups(k)
 	codes, scales = make([]int8, n*k), make([]uint16, n*groups)
 	err = eachRow(n, func() (func(i int) error, error) {
-		w, err := newWorker(src, dt, n, k, f)
+		w, err := newWorker(src, dt, first, n, k, f)
 		return func(i int) error {
 			return w.row(i, codes[i*k:(i+1)*k], scales[i*groups:(i+1)*groups])
 		}, err
@@ -99,15 +104,16 @@ func Quantize(src []byte, dt tensor.DType, n, k int, f Format) (codes []int8, sc
 	return codes, scales, nil
 }
 
-// rows reads a matrix row by row.
+// rows reads rows [first, first+n) of a matrix one by one.
 type rows struct {
-	src []byte
-	dt  tensor.DType
-	k   int
-	row []float32
+	src   []byte
+	dt    tensor.DType
+	first int
+	k     int
+	row   []float32
 }
 
-func newRows(src []byte, dt tensor.DType, n, k int) (*rows, error) {
+func newRows(src []byte, dt tensor.DType, first, n, k int) (*rows, error) {
 	if err := checkMatrix(n, k); err != nil {
 		return nil, err
 	}
@@ -117,18 +123,18 @@ func newRows(src []byte, dt tensor.DType, n, k int) (*rows, error) {
 	if len(src) != n*k*dt.Bytes() {
 		return nil, fmt.Errorf("quant: %d bytes for a matrix [%d, %d] of %v", len(src), n, k, dt)
 	}
-	return &rows{src: src, dt: dt, k: k, row: make([]float32, k)}, nil
+	return &rows{src: src, dt: dt, first: first, k: k, row: make([]float32, k)}, nil
 }
 
-// read returns row i, valid until the next call.
+// read returns row first+i, valid until the next call.
 func (r *rows) read(i int) ([]float32, error) {
 	size := r.k * r.dt.Bytes()
 	if err := tensor.ToF32(r.row, r.src[i*size:(i+1)*size], r.dt); err != nil {
-		return nil, fmt.Errorf("quant: row %d: %w", i, err)
+		return nil, fmt.Errorf("quant: row %d: %w", r.first+i, err)
 	}
 	for j, w := range r.row {
 		if math.IsNaN(float64(w)) || math.IsInf(float64(w), 0) {
-			return nil, fmt.Errorf("quant: row %d, column %d: %v is not finite", i, j, w)
+			return nil, fmt.Errorf("quant: row %d, column %d: %v is not finite", r.first+i, j, w)
 		}
 	}
 	return r.row, nil
@@ -184,40 +190,16 @@ func Dequantize(codes []int8, scales []uint16, n, k int, f Format) []float32 {
 	return out
 }
 
-// Embeddings8 rounds a table of embeddings [n, k] of F32, F16 or BF16 to 8 bits
-// a weight: the codes [n, k], -127 to 127, then a BF16 scale for each row, its
-// greatest magnitude over 127. An embedding is scale·code. A weight that is not
-// finite is an error that names its row and column.
-func Embeddings8(src []byte, dt tensor.DType, n, k int) ([]byte, error) {
-	r, err := newRows(src, dt, n, k)
-	if err != nil {
-		return nil, err
-	}
-	const top = 127
-	out := make([]byte, n*k, n*k+2*n)
-	for i := range n {
-		row, err := r.read(i)
-		if err != nil {
-			return nil, err
-		}
-		scale := tensor.ToBF16(float32(float64(absMax(row)) / top))
-		out = append(out, byte(scale), byte(scale>>8))
-		s := float64(tensor.FromBF16(scale))
-		if s == 0 {
-			continue // zeros, or too small for a scale
-		}
-		for j, w := range row {
-			out[i*k+j] = byte(int8(min(max(math.RoundToEven(float64(w)/s), -top), top)))
-		}
-	}
-	return out, nil
-}
-
 // BF16 rounds a matrix [n, k] of F32, F16 or BF16 to BF16, little-endian, and
 // reports whether every weight kept its value. Weights that are not finite,
 // or would not be, are errors that name row and column.
 func BF16(src []byte, dt tensor.DType, n, k int) (out []byte, exact bool, err error) {
-	r, err := newRows(src, dt, n, k)
+	return bf16(src, dt, 0, n, k)
+}
+
+// bf16 is BF16 for rows [first, first+n) of a matrix.
+func bf16(src []byte, dt tensor.DType, first, n, k int) (out []byte, exact bool, err error) {
+	r, err := newRows(src, dt, first, n, k)
 	if err != nil {
 		return nil, false, err
 	}
@@ -231,7 +213,7 @@ func BF16(src []byte, dt tensor.DType, n, k int) (out []byte, exact bool, err er
 			u := tensor.ToBF16(w)
 			back := tensor.FromBF16(u)
 			if math.IsInf(float64(back), 0) {
-				return nil, false, fmt.Errorf("quant: row %d, column %d: %v is past bfloat16's range", i, j, w)
+				return nil, false, fmt.Errorf("quant: row %d, column %d: %v is past bfloat16's range", first+i, j, w)
 			}
 			exact = exact && back == w
 			out = append(out, byte(u), byte(u>>8))

@@ -1,7 +1,9 @@
 package quant_test
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -340,9 +342,9 @@ func quantiseMatrix(t *testing.T, w []float32, n, k int, f quant.Format) (codes 
 	return codes, scales
 }
 
-// TestEmbeddings8 checks the layout and that every weight is within half a
+// TestWriteEmbeddings8 checks the layout and that every weight is within half a
 // step of a scale that BF16 rounded.
-func TestEmbeddings8(t *testing.T) {
+func TestWriteEmbeddings8(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 8))
 	const n, k = 40, 24
 	w := make([]float32, n*k)
@@ -354,12 +356,9 @@ func TestEmbeddings8(t *testing.T) {
 	for i, x := range w {
 		binary.LittleEndian.PutUint32(src[4*i:], math.Float32bits(x))
 	}
-	out, err := quant.Embeddings8(src, tensor.F32, n, k)
-	if err != nil {
+	out := make(file, n*k+2*n)
+	if err := quant.WriteEmbeddings8(out, bytes.NewReader(src), tensor.F32, n, k); err != nil {
 		t.Fatal(err)
-	}
-	if len(out) != n*k+2*n {
-		t.Fatalf("%d bytes, want %d", len(out), n*k+2*n)
 	}
 	for i := range n {
 		scale := float64(tensor.FromBF16(binary.LittleEndian.Uint16(out[n*k+2*i:])))
@@ -373,7 +372,56 @@ func TestEmbeddings8(t *testing.T) {
 	}
 	w[5] = float32(math.NaN())
 	binary.LittleEndian.PutUint32(src[4*5:], math.Float32bits(w[5]))
-	if _, err := quant.Embeddings8(src, tensor.F32, n, k); err == nil || !strings.Contains(err.Error(), "row 0, column 5") {
-		t.Errorf("Embeddings8 of a NaN = %v, want its place", err)
+	if err := quant.WriteEmbeddings8(out, bytes.NewReader(src), tensor.F32, n, k); err == nil || !strings.Contains(err.Error(), "row 0, column 5") {
+		t.Errorf("WriteEmbeddings8 of a NaN = %v, want its place", err)
+	}
+}
+
+// file is a file in memory that reads as zeros where nothing was written.
+type file []byte
+
+func (f file) WriteAt(b []byte, at int64) (int, error) { return copy(f[at:], b), nil }
+
+// TestWrite compares blocks of rows with the whole matrix at once.
+func TestWrite(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	formats := []quant.Format{{Bits: 16}, {Bits: 8}, {Bits: 8, GroupSize: 32}, {Bits: 4}, {Bits: 4, GroupSize: 32}}
+	for _, n := range []int{1, 64, 130, 191, 256, 257} {
+		const k = 80
+		w := make([]float32, n*k)
+		for i := range w {
+			w[i] = float32(r.NormFloat64())
+		}
+		src := f32(w)
+		for _, f := range formats {
+			want, _, err := quant.BF16(src, tensor.F32, n, k)
+			if f.Bits != 16 {
+				codes, scales := quantiseMatrix(t, w, n, k, f)
+				want = quant.Encode(codes, scales, n, k, f)
+			}
+			got := make(file, f.SizeBytes(n, k))
+			if err = errors.Join(err, quant.WriteBlocks(got, bytes.NewReader(src), tensor.F32, n, k, f, 64*k)); err != nil {
+				t.Errorf("Write([%d, %d], %v) = %v", n, k, f, err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("Write([%d, %d], %v) differs from the whole matrix", n, k, f)
+			}
+			if n < 2 {
+				continue
+			}
+			const what = "end in row"
+			if err := quant.WriteBlocks(got, bytes.NewReader(src[:len(src)-1]), tensor.F32, n, k, f, 64*k); err == nil || !strings.Contains(err.Error(), what) {
+				t.Errorf("Write of %v, cut short = %v, want %q", f, err, what)
+			}
+			bad := slices.Clone(src)
+			copy(bad[(n-1)*k*4+12:], []byte{0, 0, 0xc0, 0x7f})
+			place := fmt.Sprintf("row %d, column 3: NaN is not finite", n-1)
+			if err := quant.WriteBlocks(got, bytes.NewReader(bad), tensor.F32, n, k, f, 64*k); err == nil || !strings.Contains(err.Error(), place) {
+				t.Errorf("Write of %v with NaN = %v, want %q", f, err, place)
+			}
+			if err := quant.CheckFinite(bytes.NewReader(bad), tensor.F32, n, k); err == nil || !strings.Contains(err.Error(), place) {
+				t.Errorf("CheckFinite of %v with NaN = %v, want %q", f, err, place)
+			}
+		}
 	}
 }

@@ -17,8 +17,8 @@ type worker struct {
 	search *search
 }
 
-func newWorker(src []byte, dt tensor.DType, n, k int, f Format) (*worker, error) {
-	r, err := newRows(src, dt, n, k)
+func newWorker(src []byte, dt tensor.DType, first, n, k int, f Format) (*worker, error) {
+	r, err := newRows(src, dt, first, n, k)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (w *worker) row(i int, codes []int8, scales []uint16) error {
 			scales[g], ok = int8Channel(part, c)
 		}
 		if !ok {
-			return fmt.Errorf("quant: row %d, columns [%d,%d): weights up to %g need a scale past float16's range", i, at, end, absMax(part))
+			return fmt.Errorf("quant: row %d, columns [%d,%d): weights up to %g need a scale past float16's range", w.rows.first+i, at, end, absMax(part))
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/llima-build/llima/executor"
@@ -76,7 +77,7 @@ func (c archive) Run(_ context.Context, a *executor.Action) error {
 		if err != nil {
 			return err
 		}
-		programs = append(programs, Program{in.Name, b})
+		programs = append(programs, Program{Name: in.Name, Data: b, Open: func() (io.ReadCloser, error) { return a.Open(in) }})
 	}
 	f, err := a.Create(a.Target.Addr.Unit + ".tar.gz")
 	if err != nil {

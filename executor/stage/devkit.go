@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -76,23 +77,29 @@ func embeddings(a *executor.Action) error {
 	if !ok || len(t.Shape) != 2 || t.Shape[0] != m.Arch.VocabSize || t.Shape[1] != m.Arch.HiddenSize {
 		return fmt.Errorf("tensor %q has shape %v, config.json implies [%d %d]", name, t.Shape, m.Arch.VocabSize, m.Arch.HiddenSize)
 	}
-	if t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings {
-		return a.Refer("embeddings.bin", name)
-	}
-	src, err := a.Tensor(name)
+	src, err := a.TensorReader(name)
 	if err != nil {
 		return err
 	}
-	var out []byte
-	if m.Config.QuantizeEmbeddings {
-		out, err = quant.Embeddings8(src, t.DType, t.Shape[0], t.Shape[1])
-	} else {
-		out, _, err = quant.BF16(src, t.DType, t.Shape[0], t.Shape[1])
+	if t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings {
+		if err := quant.CheckFinite(src, t.DType, t.Shape[0], t.Shape[1]); err != nil {
+			return fmt.Errorf("tensor %q: %w", name, err)
+		}
+		return a.Refer("embeddings.bin", name)
 	}
+	f, err := a.Create("embeddings.bin")
 	if err != nil {
+		return err
+	}
+	if m.Config.QuantizeEmbeddings {
+		err = quant.WriteEmbeddings8(f, src, t.DType, t.Shape[0], t.Shape[1])
+	} else {
+		err = quant.Write(f, src, t.DType, t.Shape[0], t.Shape[1], quant.Format{Bits: 16})
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("tensor %q: %w", name, err)
 	}
-	return a.WriteFile("embeddings.bin", out)
+	return nil
 }
 
 // vlmConfig is devkit/vlm_config.json. The vision keys are the vendor's; the

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -71,7 +72,7 @@ func weights(a *executor.Action, use rewrite.WeightUse) error {
 		return fmt.Errorf("the checkpoint lacks it")
 	}
 	if use.Format.Bits == 16 && t.DType == tensor.BF16 {
-		src, err := a.Tensor(use.Tensor)
+		src, err := a.TensorReader(use.Tensor)
 		if err != nil {
 			return err
 		}
@@ -92,23 +93,14 @@ func weights(a *executor.Action, use rewrite.WeightUse) error {
 	p.Params.Set("dtype", t.DType.String())
 	p.Params.Set("shape", []int{use.N, use.K})
 	return a.Memo(use.Location, p, func(file string) error {
-		src, err := a.Tensor(use.Tensor)
+		src, err := a.TensorReader(use.Tensor)
 		if err != nil {
 			return err
 		}
-		var out []byte
-		if use.Format.Bits == 16 {
-			out, _, err = quant.BF16(src, t.DType, use.N, use.K)
-		} else {
-			var codes []int8
-			var scales []uint16
-			if codes, scales, err = quant.Quantize(src, t.DType, use.N, use.K, use.Format); err == nil {
-				out = quant.Encode(codes, scales, use.N, use.K, use.Format)
-			}
-		}
+		f, err := os.OpenFile(file, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(file, out, 0o644)
+		return errors.Join(quant.Write(f, src, t.DType, use.N, use.K, use.Format), f.Close())
 	})
 }

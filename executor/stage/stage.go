@@ -24,7 +24,8 @@ type Backend interface {
 // Program is a compiled program, by its file name.
 type Program struct {
 	Name string
-	Data []byte
+	Data []byte                        // mapped: for looking into it
+	Open func() (io.ReadCloser, error) // for copying it
 }
 
 // List returns every stage, over a backend.

@@ -229,11 +229,37 @@ func (c *Checkpoint) Tensor(name string) (Tensor, bool) {
 // Bytes returns the data of a tensor of this checkpoint, little-endian:
 // mapped, read-only, valid until Close.
 func (c *Checkpoint) Bytes(t Tensor) ([]byte, error) {
+	f, e, err := c.entry(t)
+	if err != nil {
+		return nil, err
+	}
+	return f.Bytes(e), nil
+}
+
+// Reader reads the data of a tensor of this checkpoint piece by piece, without
+// mapping it.
+func (c *Checkpoint) Reader(t Tensor) (io.ReaderAt, error) {
+	f, e, err := c.entry(t)
+	if err != nil {
+		return nil, err
+	}
+	return f.Reader(e), nil
+}
+
+// Drop says that the bytes of a tensor need not stay in memory.
+func (c *Checkpoint) Drop(t Tensor) {
+	if f, e, err := c.entry(t); err == nil {
+		f.Drop(e)
+	}
+}
+
+// entry finds a tensor of this checkpoint in its shard.
+func (c *Checkpoint) entry(t Tensor) (*safetensors.File, safetensors.Entry, error) {
 	f, ok := c.shards[t.File]
 	if own, found := c.Tensor(t.Name); !ok || !found || own.File != t.File || own.Offset != t.Offset || own.Length != t.Length {
-		return nil, fmt.Errorf("checkpoint: %s has no tensor %q at offset %d of %q", c.dir, t.Name, t.Offset, t.File)
+		return nil, safetensors.Entry{}, fmt.Errorf("checkpoint: %s has no tensor %q at offset %d of %q", c.dir, t.Name, t.Offset, t.File)
 	}
-	return f.Bytes(safetensors.Entry{Info: t.Info, Offset: t.Offset, Length: t.Length}), nil
+	return f, safetensors.Entry{Info: t.Info, Offset: t.Offset, Length: t.Length}, nil
 }
 
 // Aux returns a small file of the folder by its base name, tokenizer.json or

@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"os"
 	"slices"
 
 	"github.com/llima-build/llima/formats/tensor"
@@ -40,7 +41,8 @@ type File struct {
 	data     []byte
 	entries  []Entry
 	metadata map[string]string
-	mapped   *mmap.File // nil when decoded from memory
+	file     *os.File   // nil when decoded from memory
+	mapped   *mmap.File // of file
 }
 
 // Error says what is wrong with a file and where.
@@ -67,22 +69,31 @@ func (e *Error) Error() string {
 
 // Open maps and checks a file. Only the header is read.
 func Open(path string) (*File, error) {
-	mapped, err := mmap.Open(path)
+	file, err := os.Open(path)
 	if err != nil {
-		if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pathErr.Err
-		}
-		return nil, fmt.Errorf("safetensors: %s: %w", path, err)
+		return nil, openError(path, err)
+	}
+	mapped, err := mmap.Map(file)
+	if err != nil {
+		return nil, errors.Join(openError(path, err), file.Close())
 	}
 	f, err := Decode(mapped.Bytes())
 	if err != nil {
 		if bad, ok := errors.AsType[*Error](err); ok {
 			bad.Path = path
 		}
-		return nil, errors.Join(err, mapped.Close())
+		return nil, errors.Join(err, mapped.Close(), file.Close())
 	}
-	f.mapped = mapped
+	f.file, f.mapped = file, mapped
 	return f, nil
+}
+
+// openError states the path once.
+func openError(path string, err error) error {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("safetensors: %s: %w", path, err)
 }
 
 // Decode checks a file that is in memory, which stays in use until Close.
@@ -153,13 +164,33 @@ func (f *File) Bytes(e Entry) []byte {
 	return f.data[e.Offset:end:end]
 }
 
-// Close ends the use of the file's bytes.
+// Reader reads a tensor's bytes without mapping them, for whoever goes through
+// a large tensor piece by piece. e must come from Tensors.
+func (f *File) Reader(e Entry) *io.SectionReader {
+	var r io.ReaderAt = f.file
+	if f.file == nil {
+		r = bytes.NewReader(f.data)
+	}
+	return io.NewSectionReader(r, e.Offset, e.Length)
+}
+
+// Drop says that the bytes of a tensor need not stay in memory; they may be
+// read again. e must come from Tensors.
+func (f *File) Drop(e Entry) {
+	if f.mapped != nil {
+		f.mapped.Drop(f.Bytes(e))
+	}
+}
+
+// Close ends the use of the file's bytes. Closing twice is harmless.
 func (f *File) Close() error {
 	f.data = nil
 	if f.mapped == nil {
 		return nil
 	}
-	return f.mapped.Close()
+	err := errors.Join(f.mapped.Close(), f.file.Close())
+	f.mapped = nil
+	return err
 }
 
 // Tensor is a tensor to write.

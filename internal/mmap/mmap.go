@@ -21,6 +21,12 @@ func Open(path string) (*File, error) {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
+	return Map(f)
+}
+
+// Map maps a regular file that is open; it may be closed before the view is.
+func Map(f *os.File) (*File, error) {
+	path := f.Name()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -44,6 +50,14 @@ func Open(path string) (*File, error) {
 // Bytes returns the contents, which must not be written to and are valid
 // until Close; nil after it.
 func (f *File) Bytes() []byte { return f.data }
+
+// Drop says that the bytes b of the file were read and will not be again soon,
+// so that they need not stay in memory. They may be read all the same.
+func (f *File) Drop(b []byte) {
+	if len(b) > 0 {
+		drop(f.data, b)
+	}
+}
 
 // Close releases the view. Closing twice is harmless.
 func (f *File) Close() error {

@@ -22,6 +22,12 @@ func TestOpen(t *testing.T) {
 		if got := string(f.Bytes()); got != want {
 			t.Errorf("Bytes() has %d bytes, want %d", len(got), len(want))
 		}
+		for _, part := range [][]byte{f.Bytes(), f.Bytes()[len(want)/3:], f.Bytes()[len(want)/3 : len(want)/2]} {
+			f.Drop(part)
+			if got := string(f.Bytes()); got != want {
+				t.Errorf("Bytes() differ after %d of %d bytes were dropped", len(part), len(want))
+			}
+		}
 		for range 2 {
 			if err := f.Close(); err != nil {
 				t.Errorf("Close() = %v", err)

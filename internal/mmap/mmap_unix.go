@@ -4,6 +4,7 @@ package mmap
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,3 +14,12 @@ func load(f *os.File, sizeBytes int) ([]byte, error) {
 }
 
 func unload(data []byte) error { return unix.Munmap(data) }
+
+// drop takes the pages of b, a part of data, out of the process's memory; the
+// file's bytes stay where the system caches them.
+func drop(data, b []byte) {
+	page := uintptr(os.Getpagesize())
+	start := uintptr(unsafe.Pointer(&b[0])) - uintptr(unsafe.Pointer(&data[0]))
+	end := min((start+uintptr(len(b))+page-1)&^(page-1), uintptr(len(data)))
+	_ = unix.Madvise(data[start&^(page-1):end], unix.MADV_DONTNEED) // an advice: it need not be taken
+}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 
@@ -49,9 +48,7 @@ func (modalixBackend) Archive(name string, programs []stage.Program, w io.Writer
 			d.Symbols = append(d.Symbols, mpk.Buffer{Name: s.Name, Size: s.Size})
 		}
 		described = append(described, d)
-		files = append(files, mpk.File{Name: p.Name, Size: int64(len(p.Data)), Open: func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(p.Data)), nil
-		}})
+		files = append(files, mpk.File{Name: p.Name, Size: int64(len(p.Data)), Open: p.Open})
 	}
 	version := fmt.Sprintf("llima-isa-%d.%d", isa.Major, isa.Minor)
 	return mpk.Write(w, files, mpk.NewManifest(name, version, described))

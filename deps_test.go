@@ -36,6 +36,7 @@ formats/arch:        formats/tensor formats/onnx internal/addr
 
 quant:         formats/tensor
 quant/rewrite: formats/onnx quant
+quant/calib:   formats/tensor quant internal/ordered
 
 hcl/config: internal/addr internal/diag
 hcl/lang:   internal/addr internal/diag hcl/config

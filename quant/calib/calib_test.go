@@ -1,0 +1,247 @@
+package calib_test
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/quant"
+	"github.com/llima-build/llima/quant/calib"
+)
+
+// inputs draws tokens [t, k] whose elements go together, as activations do.
+func inputs(r *rand.Rand, t, k int) []float32 {
+	const hidden = 12
+	mix := make([]float64, hidden*k)
+	for i := range mix {
+		mix[i] = r.NormFloat64() * math.Exp(r.NormFloat64())
+	}
+	out := make([]float32, t*k)
+	for i := range t {
+		var z [hidden]float64
+		for l := range z {
+			z[l] = r.NormFloat64()
+		}
+		for j := range k {
+			x := 0.3 * r.NormFloat64()
+			for l := range z {
+				x += z[l] * mix[l*k+j]
+			}
+			out[i*k+j] = float32(x)
+		}
+	}
+	return out
+}
+
+func moment(x, y []float32, t, k int) []float32 {
+	out := make([]float32, k*k)
+	for i := range k {
+		for j := range k {
+			sum := 0.0
+			for n := range t {
+				sum += float64(x[n*k+i]) * float64(y[n*k+j])
+			}
+			out[i*k+j] = float32(sum / float64(t))
+		}
+	}
+	return out
+}
+
+func matrixOf(r *rand.Rand, n int) []float32 {
+	w := make([]float32, n)
+	for i := range w {
+		w[i] = float32(r.NormFloat64() * 0.05)
+	}
+	return w
+}
+
+func bytesOf(w []float32) []byte {
+	b := make([]byte, 4*len(w))
+	for i, v := range w {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+	}
+	return b
+}
+
+// outputError is the mean squared error of x·(w-q)ᵀ, summed over outputs.
+func outputError(x, w, q []float32, t, n, k int) float64 {
+	sum := 0.0
+	for i := range t {
+		for o := range n {
+			e := 0.0
+			for j := range k {
+				e += float64(x[i*k+j]) * (float64(w[o*k+j]) - float64(q[o*k+j]))
+			}
+			sum += e * e
+		}
+	}
+	return sum / float64(t)
+}
+
+// TestSolve compares with the scale search that sees no inputs, on inputs that
+// neither has seen, for every format.
+func TestSolve(t *testing.T) {
+	const n, k, tokens = 24, 128, 400
+	r := rand.New(rand.NewPCG(5, 6))
+	all := inputs(r, 2*tokens, k)
+	seen, held := all[:tokens*k], all[tokens*k:]
+	h := moment(seen, seen, tokens, k)
+	w := matrixOf(r, n*k)
+	for _, f := range []quant.Format{
+		{Bits: 4, GroupSize: 32},
+		{Bits: 4, GroupSize: 64},
+		{Bits: 4, GroupSize: 128},
+		{Bits: 4},
+		{Bits: 8},
+		{Bits: 8, GroupSize: 32},
+	} {
+		codes, scales, err := quant.Quantize(bytesOf(w), tensor.F32, n, k, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		simple := outputError(held, w, quant.Dequantize(codes, scales, n, k, f), tokens, n, k)
+		got, err := calib.Solve(&calib.Problem{N: n, K: k, W: w, H: h, Format: f}, calib.Defaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Loss > got.Start {
+			t.Errorf("%v: loss %g after descent, %g before", f, got.Loss, got.Start)
+		}
+		solved := outputError(held, w, quant.Dequantize(got.Codes, got.Scales, n, k, f), tokens, n, k)
+		if !(solved < simple/2) {
+			t.Errorf("%v: error %.3g on held-out inputs, %.3g without inputs", f, solved, simple)
+		}
+		t.Logf("%v: %.4g without inputs, %.4g with, loss %.4g to %.4g", f, simple, solved, got.Start, got.Loss)
+		again, err := calib.Solve(&calib.Problem{N: n, K: k, W: w, H: h, Format: f}, calib.Defaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.Codes, again.Codes) || !slices.Equal(got.Scales, again.Scales) {
+			t.Errorf("%v: two runs differ", f)
+		}
+	}
+}
+
+// TestTarget checks that a matrix makes up for inputs that are scaled and
+// mixed by what came before, and for what the residual stream lacks.
+func TestTarget(t *testing.T) {
+	const n, k, tokens = 16, 64, 600
+	r := rand.New(rand.NewPCG(7, 8))
+	float := inputs(r, tokens, k)
+	quantised := make([]float32, len(float))
+	for i := range quantised {
+		quantised[i] = float[i]*0.9 + 0.05*float32(r.NormFloat64())
+	}
+	w := matrixOf(r, n*k)
+	f := quant.Format{Bits: 8}
+	p := calib.Problem{N: n, K: k, W: w, H: moment(quantised, quantised, tokens, k), Format: f}
+	plain, err := calib.Solve(&p, calib.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Cross = moment(float, quantised, tokens, k)
+	aware, err := calib.Solve(&p, calib.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := func(r *calib.Result) float64 {
+		q := quant.Dequantize(r.Codes, r.Scales, n, k, f)
+		sum := 0.0
+		for i := range tokens {
+			for o := range n {
+				e := 0.0
+				for j := range k {
+					e += float64(float[i*k+j])*float64(w[o*k+j]) - float64(quantised[i*k+j])*float64(q[o*k+j])
+				}
+				sum += e * e
+			}
+		}
+		return sum
+	}
+	if a, b := off(aware), off(plain); !(a < b/5) {
+		t.Errorf("error against the float model %g with Cross, %g without", a, b)
+	}
+}
+
+// TestGrad checks that outputs with large gradients get the smaller errors.
+func TestGrad(t *testing.T) {
+	const n, k, tokens = 16, 64, 300
+	r := rand.New(rand.NewPCG(9, 10))
+	x := inputs(r, tokens, k)
+	p := calib.Problem{N: n, K: k, W: matrixOf(r, n*k), H: moment(x, x, tokens, k), Format: quant.Format{Bits: 4, GroupSize: 32}}
+	grads := inputs(r, 200, n)
+	weigh := moment(grads, grads, 200, n)
+	weighted := func(res *calib.Result) float64 {
+		q := quant.Dequantize(res.Codes, res.Scales, n, k, p.Format)
+		sum := 0.0
+		for i := range tokens {
+			var e [n]float64
+			for o := range n {
+				for j := range k {
+					e[o] += float64(x[i*k+j]) * (float64(p.W[o*k+j]) - float64(q[o*k+j]))
+				}
+			}
+			for a := range n {
+				for b := range n {
+					sum += e[a] * float64(weigh[a*n+b]) * e[b]
+				}
+			}
+		}
+		return sum
+	}
+	plain, err := calib.Solve(&p, calib.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Grad = weigh
+	aware, err := calib.Solve(&p, calib.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := weighted(aware), weighted(plain); !(a < 0.8*b) {
+		t.Errorf("weighted error %g with gradients, %g without", a, b)
+	}
+}
+
+func TestSolveErrors(t *testing.T) {
+	const n, k = 2, 32
+	r := rand.New(rand.NewPCG(11, 12))
+	good := func() *calib.Problem {
+		x := inputs(r, 100, k)
+		return &calib.Problem{N: n, K: k, W: matrixOf(r, n*k), H: moment(x, x, 100, k), Format: quant.Format{Bits: 4, GroupSize: 32}}
+	}
+	for _, c := range []struct {
+		name string
+		edit func(*calib.Problem)
+		want string
+	}{
+		{"NaN", func(p *calib.Problem) { p.W[3] = float32(math.NaN()) }, "W: element 3 is NaN"},
+		{"Inf", func(p *calib.Problem) { p.H[7] = float32(math.Inf(1)) }, "H: element 7 is +Inf"},
+		{"short", func(p *calib.Problem) { p.H = p.H[1:] }, "H has 1023 elements, want 1024"},
+		{"no inputs", func(p *calib.Problem) { clear(p.H) }, "all inputs may be zero"},
+		{"huge", func(p *calib.Problem) { p.W[k+1] = 1e6 }, "row 1, column 1"},
+		{"BF16", func(p *calib.Problem) { p.Format = quant.Format{Bits: 16} }, "no codes"},
+	} {
+		p := good()
+		c.edit(p)
+		if _, err := calib.Solve(p, calib.Defaults()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: Solve = %v, want %q", c.name, err, c.want)
+		}
+	}
+	p := good()
+	clear(p.W[:k]) // a row of zeros, and outliers beside it
+	p.W[k] = 1e4
+	res, err := calib.Solve(p, calib.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for j, q := range res.Codes[:k] {
+		if q != 0 {
+			t.Errorf("code %d of a row of zeros is %d", j, q)
+		}
+	}
+}

@@ -1,0 +1,308 @@
+package calib
+
+import (
+	"math"
+
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/internal/ordered"
+	"github.com/llima-build/llima/quant"
+)
+
+// matrix is a matrix that is being quantised.
+type matrix struct {
+	n, k, group int
+	lo, hi      float32   // of codes
+	target      []float32 // [n, k]
+	codes       []int8    // [n, k]
+	scales      []float32 // [n, groups], float16 numbers
+}
+
+func newMatrix(p *Problem, target []float32) *matrix {
+	m := &matrix{n: p.N, k: p.K, group: p.Format.GroupSize, target: target, lo: -8, hi: 7}
+	if m.group == 0 {
+		m.group = p.K
+	}
+	if p.Format.Bits == 8 {
+		m.lo, m.hi = -127, 127
+	}
+	m.codes, m.scales = make([]int8, p.N*p.K), make([]float32, p.N*p.Format.Groups(p.K))
+	return m
+}
+
+func (m *matrix) groups() int { return (m.k + m.group - 1) / m.group }
+
+func (m *matrix) float16() []uint16 {
+	out := make([]uint16, len(m.scales))
+	for i, s := range m.scales {
+		out[i] = tensor.ToF16(s)
+	}
+	return out
+}
+
+// round returns the code of w under scale s.
+func (m *matrix) round(w, s float32) float32 {
+	if s == 0 {
+		return 0
+	}
+	q := float32(math.RoundToEven(float64(w / s)))
+	return min(max(q, m.lo), m.hi)
+}
+
+// gptq quantises each row column by column; what a column loses is made up
+// for by those to its right, along the rows of u. A group's scale is fitted
+// when its first column is reached, to what the weights have become by then.
+func (m *matrix) gptq(u []float32) {
+	weights := make([]float32, m.k) // of squared errors: 1 / u[j,j]²
+	for j := range weights {
+		d := u[j*m.k+j]
+		weights[j] = 1 / float32(d*d)
+	}
+	eachRow(m.n, func(i int) {
+		w := append([]float32(nil), m.target[i*m.k:(i+1)*m.k]...)
+		codes, scales := m.codes[i*m.k:(i+1)*m.k], m.scales[i*m.groups():(i+1)*m.groups()]
+		var s float32
+		for j := range w {
+			if j%m.group == 0 {
+				end := min(j+m.group, m.k)
+				s = m.fit(w[j:end], weights[j:end])
+				scales[j/m.group] = s
+			}
+			q := m.round(w[j], s)
+			codes[j] = int8(q)
+			e := (w[j] - float32(s*q)) / u[j*m.k+j]
+			ordered.Axpy(w[j+1:], u[j*m.k+j+1:(j+1)*m.k], -e)
+		}
+	})
+}
+
+// fit returns the float16 scale that leaves a group the least weighted squared
+// error, of those that a few usual ones lead to by least squares.
+func (m *matrix) fit(w, weights []float32) float32 {
+	top := float32(0)
+	for _, x := range w {
+		if a := float32(math.Abs(float64(x))); a > top {
+			top = a
+		}
+	}
+	if top == 0 {
+		return 0
+	}
+	best, least := float32(0), math.Inf(1)
+	for _, d := range []float32{-m.lo - 1, -m.lo, -m.lo + 1} {
+		for _, sign := range []float32{1, -1} {
+			s := half(sign * top / d)
+			for range 4 {
+				next, ok := m.refit(w, weights, s)
+				if !ok || next == s {
+					break
+				}
+				s = next
+			}
+			if e := m.squared(w, weights, s); e < least {
+				best, least = s, e
+			}
+		}
+	}
+	return best
+}
+
+// half rounds to float16; what would become 0 becomes the least number.
+func half(s float32) float32 {
+	h := tensor.FromF16(tensor.ToF16(s))
+	if h == 0 && s != 0 {
+		return float32(math.Copysign(1.0/(1<<24), float64(s)))
+	}
+	return h
+}
+
+// refit returns the scale that is best for the codes that s gives.
+func (m *matrix) refit(w, weights []float32, s float32) (float32, bool) {
+	var a, b float64
+	for i, x := range w {
+		q := float64(m.round(x, s))
+		c := float64(float64(weights[i]) * q)
+		a += float64(c * float64(x))
+		b += float64(c * q)
+	}
+	if !(b > 0) {
+		return s, false
+	}
+	next := half(float32(a / b))
+	return next, next != 0 && !math.IsInf(float64(next), 0)
+}
+
+func (m *matrix) squared(w, weights []float32, s float32) float64 {
+	sum := 0.0
+	for i, x := range w {
+		e := float64(x - float32(s*m.round(x, s)))
+		sum += float64(float64(weights[i]) * float64(e*e))
+	}
+	return sum
+}
+
+// lack computes what row i lacks of its target.
+func (m *matrix) lack(dst []float32, i int) {
+	scales := m.scales[i*m.groups():]
+	for j, q := range m.codes[i*m.k : (i+1)*m.k] {
+		dst[j] = m.target[i*m.k+j] - float32(scales[j/m.group]*float32(q))
+	}
+}
+
+// descend lowers tr(g·d·h·dᵀ), d what the matrix lacks of its target, one code
+// or one scale at a time, row after row, until a sweep changes no code.
+func (m *matrix) descend(h, g []float32, sweeps int) {
+	d := make([]float32, m.n*m.k)
+	for i := range m.n {
+		m.lack(d[i*m.k:(i+1)*m.k], i)
+	}
+	if g == nil { // rows do not depend on each other
+		eachRow(m.n, func(i int) {
+			r := newRow(m, i, h)
+			for range sweeps {
+				r.residual(d[i*m.k : (i+1)*m.k])
+				if r.settle() == 0 {
+					break
+				}
+				m.lack(d[i*m.k:(i+1)*m.k], i)
+			}
+		})
+		return
+	}
+	y := make([]float32, m.k)
+	for range sweeps {
+		changed := 0
+		for i := range m.n {
+			clear(y)
+			for j := range m.n {
+				ordered.Axpy(y, d[j*m.k:(j+1)*m.k], g[i*m.n+j]/g[i*m.n+i])
+			}
+			r := newRow(m, i, h)
+			r.residual(y)
+			changed += r.settle()
+			m.lack(d[i*m.k:(i+1)*m.k], i)
+		}
+		if changed == 0 {
+			return
+		}
+	}
+}
+
+// loss is tr(g·d·h·dᵀ).
+func (m *matrix) loss(h, g []float32) float64 {
+	d, t := make([]float32, m.n*m.k), make([]float32, m.n*m.k)
+	for i := range m.n {
+		m.lack(d[i*m.k:(i+1)*m.k], i)
+	}
+	ordered.Multiply(ordered.Dense(t, m.n, m.k), ordered.Dense(d, m.n, m.k), ordered.Dense(h, m.k, m.k))
+	if g != nil {
+		gd := make([]float32, m.n*m.k)
+		ordered.Multiply(ordered.Dense(gd, m.n, m.k), ordered.Dense(g, m.n, m.n), ordered.Dense(d, m.n, m.k))
+		d = gd
+	}
+	sum := 0.0
+	for i, v := range d {
+		sum += float64(float64(v) * float64(t[i]))
+	}
+	return sum
+}
+
+// row is one row in coordinate descent; r [k] is the gradient y·h, y the
+// errors of all rows as they bear on this one.
+type row struct {
+	m      *matrix
+	h      []float32
+	codes  []int8
+	scales []float32
+	r, v   []float32
+}
+
+func newRow(m *matrix, i int, h []float32) *row {
+	return &row{
+		m: m, h: h, codes: m.codes[i*m.k : (i+1)*m.k], scales: m.scales[i*m.groups() : (i+1)*m.groups()],
+		r: make([]float32, m.k), v: make([]float32, m.k),
+	}
+}
+
+func (r *row) column(j int) []float32 { return r.h[j*r.m.k : (j+1)*r.m.k] } // of h, which is symmetric
+
+func (r *row) residual(y []float32) {
+	clear(r.r)
+	for j, v := range y {
+		ordered.Axpy(r.r, r.column(j), v)
+	}
+}
+
+// settle changes codes and scales for as long as codes change, a few times at
+// most, and returns how many codes did.
+func (r *row) settle() int {
+	total := 0
+	for range 4 {
+		changed := r.stepCodes()
+		for g := range r.scales {
+			r.stepScale(g)
+		}
+		total += changed
+		if changed == 0 {
+			break
+		}
+	}
+	return total
+}
+
+func (r *row) stepCodes() int {
+	changed := 0
+	for j, c := range r.codes {
+		s := r.scales[j/r.m.group]
+		if s == 0 {
+			continue
+		}
+		h := r.column(j)
+		best := float32(c) + r.r[j]/float32(h[j]*s)
+		best = min(max(float32(math.RoundToEven(float64(best))), r.m.lo), r.m.hi)
+		if q := int8(best); q != c {
+			r.codes[j] = q
+			ordered.Axpy(r.r, h, -float32((best-float32(c))*s))
+			changed++
+		}
+	}
+	return changed
+}
+
+// stepScale moves the scale of a group to where the error is least for its codes.
+func (r *row) stepScale(g int) {
+	lo, hi := g*r.m.group, min((g+1)*r.m.group, r.m.k)
+	clear(r.v)
+	var a, b float64
+	for j := lo; j < hi; j++ {
+		q := float32(r.codes[j])
+		if q == 0 {
+			continue
+		}
+		a += float64(float64(q) * float64(r.r[j]))
+		ordered.Axpy(r.v, r.column(j), q)
+	}
+	for j := lo; j < hi; j++ {
+		b += float64(float64(r.codes[j]) * float64(r.v[j]))
+	}
+	s := r.scales[g]
+	if !(b > 0) {
+		return
+	}
+	next := half(float32(float64(s) + a/b))
+	if next == s || next == 0 || math.IsInf(float64(next), 0) {
+		return
+	}
+	r.scales[g] = next
+	ordered.Axpy(r.r, r.v, -(next - s))
+}
+
+// Loss returns tr(D·H·Dᵀ) of a quantised matrix on other inputs than those it
+// was made for, D against the float weights: what gates a method.
+func Loss(w, h []float32, codes []int8, scales []uint16, n, k int, f quant.Format) float64 {
+	m := newMatrix(&Problem{N: n, K: k, Format: f}, w)
+	m.codes = codes
+	for i, s := range scales {
+		m.scales[i] = tensor.FromF16(s)
+	}
+	return m.loss(h, nil)
+}

@@ -186,6 +186,8 @@ func TestMetadataRefuses(t *testing.T) {
 	}
 }
 
+func second[A any](_ A, err error) error { return err }
+
 func third[A, B any](_ A, _ B, err error) error { return err }
 
 // TestClaims: a length that a file claims and does not have costs nothing.
@@ -322,6 +324,9 @@ func FuzzDecode(f *testing.F) {
 	if b, err := os.ReadFile(filepath.Join("testdata", "ggml_types.gguf")); err == nil {
 		f.Add(b[:3000])
 	}
+	for arch := range map[string]bool{"llama": true, "gemma3": true, "phi3": true, "lfm2": true} {
+		f.Add(tinyFile(arch).bytes())
+	}
 	f.Add(file{pairs: []pair{texts("a", "b", "c")}, tensors: []info{{"w", []uint64{256}, 12, 0}}, data: make([]byte, 144)}.bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := gguf.Decode(b)
@@ -347,6 +352,11 @@ func FuzzDecode(f *testing.F) {
 						t.Errorf("%s: row %d: %d weights differ", info.Name, i, bad)
 					}
 				}
+			}
+		}
+		for _, err := range []error{second(m.Config()), second(m.Sources())} {
+			if err != nil && !strings.HasPrefix(err.Error(), "gguf: ") {
+				t.Errorf("%v, want the package's name in front", err)
 			}
 		}
 		meta := m.Metadata()

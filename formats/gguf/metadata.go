@@ -56,6 +56,14 @@ type Value struct {
 	raw    []byte    // strings in arrays with their lengths
 }
 
+// kind names the type for people.
+func (v Value) kind() string {
+	if v.Type == Array {
+		return "ARRAY of " + v.Elem.String()
+	}
+	return v.Type.String()
+}
+
 // Metadata holds the key-value pairs of a file.
 type Metadata struct {
 	keys   []string // in the file's order
@@ -135,7 +143,7 @@ func (m *Metadata) Ints(key string) ([]int, bool, error) {
 			n, good = int64(v.raw[i]), true
 		}
 		if !good || int64(int(n)) != n {
-			return nil, true, m.problem(key, "is %v of %v, want integers", v.Type, t)
+			return nil, true, m.problem(key, "is %v, want integers", v.kind())
 		}
 		out[i] = int(n)
 	}
@@ -166,7 +174,7 @@ func (m *Metadata) Floats(key string) ([]float32, bool, error) {
 		return nil, false, nil
 	}
 	if v.Type != Array || v.Elem != Float32 {
-		return nil, true, m.problem(key, "is %v of %v, want an array of FLOAT32", v.Type, v.Elem)
+		return nil, true, m.problem(key, "is %v, want an array of FLOAT32", v.kind())
 	}
 	out := make([]float32, v.Len)
 	for i := range out {
@@ -200,7 +208,7 @@ func (m *Metadata) Texts(key string) ([]string, bool, error) {
 		return nil, false, nil
 	}
 	if v.Type != Array || v.Elem != String {
-		return nil, true, m.problem(key, "is %v of %v, want an array of STRING", v.Type, v.Elem)
+		return nil, true, m.problem(key, "is %v, want an array of STRING", v.kind())
 	}
 	out := make([]string, v.Len)
 	r := cursor.New(v.raw)

@@ -2,6 +2,7 @@ package lang
 
 import (
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -106,7 +107,7 @@ func describe(v cty.Value) string {
 		}
 		return fmt.Sprintf("%q", s)
 	case ty == cty.Number:
-		return v.AsBigFloat().Text('g', -1)
+		return numberText(v.AsBigFloat())
 	case ty == cty.Bool:
 		if v.True() {
 			return "true"
@@ -118,6 +119,14 @@ func describe(v cty.Value) string {
 		return counted(v.LengthInt(), typeName(ty), "element")
 	}
 	return "a " + typeName(ty)
+}
+
+// numberText returns a number in full where it is whole, else to 17 digits.
+func numberText(n *big.Float) string {
+	if n.IsInt() && n.MantExp(nil) < 128 {
+		return n.Text('f', 0)
+	}
+	return n.Text('g', 17)
 }
 
 func counted(n int, what, unit string) string { return what + " with " + plural(n, unit) }

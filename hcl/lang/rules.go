@@ -23,15 +23,7 @@ type Layer struct {
 // no values, for checks before the checkpoint is known.
 func RuleScope(base *hcl.EvalContext) *hcl.EvalContext {
 	ctx := base.NewChild()
-	ctx.Variables = map[string]cty.Value{
-		"layer": cty.ObjectVal(map[string]cty.Value{
-			"part": unknown(cty.String), "phase": unknown(cty.String), "is_group": unknown(cty.Bool),
-			"index": unknown(cty.Number), "from_end": unknown(cty.Number),
-		}),
-		"model": cty.ObjectVal(map[string]cty.Value{
-			"num_hidden_layers": unknown(cty.Number), "architecture": unknown(cty.String), "format": unknown(cty.String),
-		}),
-	}
+	ctx.Variables = map[string]cty.Value{"layer": layerObject(nil), "model": modelObject(nil)}
 	return ctx
 }
 
@@ -39,22 +31,40 @@ func unknown(ty cty.Type) cty.Value { return cty.UnknownVal(ty).RefineNotNull() 
 
 // valueScope returns the context in which a rule decides on one part.
 func valueScope(base *hcl.EvalContext, m config.Properties, l config.Layer) *hcl.EvalContext {
+	ctx := base.NewChild()
+	ctx.Variables = map[string]cty.Value{"layer": layerObject(&l), "model": modelObject(&m)}
+	return ctx
+}
+
+// layerObject is what rules see as "layer": of nil, the types only.
+func layerObject(l *config.Layer) cty.Value {
+	if l == nil {
+		return cty.ObjectVal(map[string]cty.Value{
+			"part": unknown(cty.String), "phase": unknown(cty.String), "is_group": unknown(cty.Bool),
+			"index": unknown(cty.Number), "from_end": unknown(cty.Number),
+		})
+	}
 	part := l.Part
 	if part == addr.Conv {
 		part = addr.Pre
 	}
-	ctx := base.NewChild()
-	ctx.Variables = map[string]cty.Value{
-		"layer": cty.ObjectVal(map[string]cty.Value{
-			"part": cty.StringVal(part.String()), "phase": cty.StringVal(l.Phase.String()), "is_group": cty.BoolVal(l.IsGroup()),
-			"index": cty.NumberIntVal(int64(l.Index)), "from_end": cty.NumberIntVal(int64(l.FromEnd)),
-		}),
-		"model": cty.ObjectVal(map[string]cty.Value{
-			"num_hidden_layers": cty.NumberIntVal(int64(m.NumHiddenLayers)),
-			"architecture":      cty.StringVal(m.Architecture), "format": cty.StringVal(m.Format),
-		}),
+	return cty.ObjectVal(map[string]cty.Value{
+		"part": cty.StringVal(part.String()), "phase": cty.StringVal(l.Phase.String()), "is_group": cty.BoolVal(l.IsGroup()),
+		"index": cty.NumberIntVal(int64(l.Index)), "from_end": cty.NumberIntVal(int64(l.FromEnd)),
+	})
+}
+
+// modelObject is what rules see as "model": of nil, the types only.
+func modelObject(m *config.Properties) cty.Value {
+	if m == nil {
+		return cty.ObjectVal(map[string]cty.Value{
+			"num_hidden_layers": unknown(cty.Number), "architecture": unknown(cty.String), "format": unknown(cty.String),
+		})
 	}
-	return ctx
+	return cty.ObjectVal(map[string]cty.Value{
+		"num_hidden_layers": cty.NumberIntVal(int64(m.NumHiddenLayers)),
+		"architecture":      cty.StringVal(m.Architecture), "format": cty.StringVal(m.Format),
+	})
 }
 
 // Check finds what is wrong in a rule whatever part it is asked about. base is

@@ -55,9 +55,11 @@ func scopeNames(ctx *hcl.EvalContext) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+const unknownNameSummary = "Unknown name"
+
 func unknownName(e *hclsyntax.ScopeTraversalExpr, ctx *hcl.EvalContext, root string) diag.Diagnostic {
 	at := e.Traversal[0].SourceRange()
-	const summary = "Unknown name"
+	const summary = unknownNameSummary
 	if where, ok := onlyIn[root]; ok {
 		return Errorf(at, summary, "%s", where)
 	}

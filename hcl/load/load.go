@@ -35,9 +35,21 @@ type Options struct {
 // Load reads a configuration. The configuration is never nil: where there are
 // errors it holds what could be read, and always the sources for snippets.
 func Load(file string, opts Options) (*config.Config, diag.List) {
+	l, diags := source(file, opts)
+	return l.cfg, diags
+}
+
+// Source is [Load] for text that is at hand; file says where it would stand.
+func Source(file string, src []byte, opts Options) (*config.Config, diag.List) {
+	l, diags := parsed(file, src, opts)
+	return l.cfg, diags
+}
+
+// source reads and evaluates a file.
+func source(file string, opts Options) (*loader, diag.List) {
 	src, err := os.ReadFile(file)
 	if err != nil {
-		empty := &config.Config{Sources: map[string][]byte{}}
+		empty := &loader{cfg: &config.Config{Sources: map[string][]byte{}}}
 		info, statErr := os.Stat(file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -47,14 +59,14 @@ func Load(file string, opts Options) (*config.Config, diag.List) {
 		}
 		return empty, diag.Errorf("No configuration", "%v.", err)
 	}
-	return Source(file, src, opts)
+	return parsed(file, src, opts)
 }
 
-// Source is [Load] for text that is at hand; file says where it would stand.
-func Source(file string, src []byte, opts Options) (*config.Config, diag.List) {
+// parsed evaluates text.
+func parsed(file string, src []byte, opts Options) (*loader, diag.List) {
 	root, err := filepath.Abs(filepath.Dir(file))
 	if err != nil {
-		return &config.Config{}, diag.Errorf("No configuration", "%v.", err)
+		return &loader{cfg: &config.Config{Sources: map[string][]byte{}}}, diag.Errorf("No configuration", "%v.", err)
 	}
 	l := &loader{
 		opts: opts, file: file,
@@ -74,7 +86,17 @@ func Source(file string, src []byte, opts Options) (*config.Config, diag.List) {
 	slices.Sort(l.cfg.Files)
 	l.cfg.Reads = l.files.Reads()
 	l.cfg.Unsupported = l.placed(l.cfg.Unsupported.Sorted())
-	return l.cfg, l.placed(l.diags.Sorted())
+	return l, l.placed(l.diags.Sorted())
+}
+
+// Session reads a configuration for evaluating expressions in its scopes. What
+// has errors in it is not known in there.
+func Session(file string, opts Options) (*config.Config, *lang.Session, diag.List) {
+	l, diags := source(file, opts)
+	if l.base == nil { // nothing could be read
+		return l.cfg, nil, diags
+	}
+	return l.cfg, lang.NewSession(l.base, l.contexts), diags
 }
 
 // loader reads one file; each step uses what the steps before it left.
@@ -88,7 +110,8 @@ type loader struct {
 	diags     diag.List
 
 	variables map[string]cty.Value
-	base      *hcl.EvalContext // var and local
+	base      *hcl.EvalContext            // var and local
+	contexts  map[string]*hcl.EvalContext // of models, by name
 	policies  map[string]*policy
 	labels    map[string][]string // of model blocks, and the models that they make
 }

@@ -51,7 +51,7 @@ func layers(body *hclsyntax.Body, policyName string) []lang.Layer {
 // readModel adds the expansions of a model block.
 func (l *loader) readModel(b *hclsyntax.Block) {
 	if l.labels == nil {
-		l.labels = map[string][]string{}
+		l.labels, l.contexts = map[string][]string{}, map[string]*hcl.EvalContext{}
 	}
 	_, again := l.labels[b.Labels[0]] // reported already
 	if !again {
@@ -66,6 +66,7 @@ func (l *loader) readModel(b *hclsyntax.Block) {
 		}
 		if !again {
 			l.labels[b.Labels[0]] = append(l.labels[b.Labels[0]], name)
+			l.contexts[name] = ctx
 		}
 		if m := l.model(b, name, ctx); m != nil && !again {
 			l.cfg.Models = append(l.cfg.Models, m)

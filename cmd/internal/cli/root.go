@@ -38,6 +38,7 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	Now            func() time.Time
+	StdinTerminal  bool
 	StdoutTerminal bool
 	StderrTerminal bool
 	Columns        int // width of the terminal, 80 where there is none
@@ -48,6 +49,7 @@ func System() Env {
 	env := Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Now: time.Now, Columns: 80,
+		StdinTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		StdoutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
@@ -160,10 +162,13 @@ holds the lock; 130 interrupted.`,
 		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
 	})
 	commands := []*cobra.Command{
-		newValidate(env), newFmt(env), newPlan(env), newBuild(env), newWhy(env),
-		newRun(env), newObjdump(env), newVersion(env),
+		newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env),
+		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
 	}
 	for _, c := range commands {
+		if name := c.Name(); name == "plan" || name == "build" || name == "why" {
+			c.ValidArgsFunction = completeTargets(env)
+		}
 		positional := c.Args
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if positional == nil {
@@ -175,6 +180,7 @@ holds the lock; 130 interrupted.`,
 			return nil
 		}
 	}
+	root.CompletionOptions.DisableDefaultCmd = true // ours exits with 4 without a shell
 	root.AddCommand(commands...)
 	return root
 }

@@ -40,8 +40,16 @@ func Decide(t *Target, deps [][]Output, facts Facts) (Decision, error) {
 		return d, err
 	}
 	rec, known, problem := facts.Record(t.Addr)
+	d.LastMillis = rec.WallMillis
 	if len(unknown) > 0 {
-		d.foresee(&rec, unknown, facts)
+		switch {
+		case t.Force:
+			d.State, d.Reasons = Run, []fingerprint.Reason{{Code: fingerprint.Forced}}
+		case !known || problem != "" || rec.Key == "":
+			d.State, d.Reasons = Run, unrecorded(known, problem)
+		default:
+			d.foresee(&rec, unknown, facts)
+		}
 		return d, nil
 	}
 	d.Key = d.Preimage.Key()
@@ -52,12 +60,8 @@ func Decide(t *Target, deps [][]Output, facts Facts) (Decision, error) {
 	case t.Force:
 		d.Reasons = []fingerprint.Reason{{Code: fingerprint.Forced}}
 		made = false
-	case problem != "":
-		d.Reasons = []fingerprint.Reason{{Code: fingerprint.Interrupted, Name: problem}}
-	case !known:
-		d.Reasons = []fingerprint.Reason{{Code: fingerprint.NeverBuilt}}
-	case rec.Key == "":
-		d.Reasons = []fingerprint.Reason{{Code: fingerprint.Interrupted}}
+	case !known || problem != "" || rec.Key == "":
+		d.Reasons = unrecorded(known, problem)
 	case rec.Key != d.Key:
 		d.Reasons = t.explain(rec.Key, &d.Preimage, facts)
 	case t.Addr.Stage == addr.Package: // publishing is an effect, not an output
@@ -76,6 +80,15 @@ func Decide(t *Target, deps [][]Output, facts Facts) (Decision, error) {
 		d.State, d.Outputs = Run, nil
 	}
 	return d, nil
+}
+
+// unrecorded says why nothing is known of a target's last build. problem is why
+// its record cannot be used, "" where there is none, or one without a key.
+func unrecorded(known bool, problem string) []fingerprint.Reason {
+	if problem == "" && !known {
+		return []fingerprint.Reason{{Code: fingerprint.NeverBuilt}}
+	}
+	return []fingerprint.Reason{{Code: fingerprint.Interrupted, Name: problem}}
 }
 
 // read makes the preimage of what is known, and lists the dependencies whose
@@ -124,13 +137,6 @@ func (d *Decision) read(deps [][]Output, facts Facts) (unknown map[*Target]bool,
 // foresee decides while inputs are missing: what is known may already differ.
 func (d *Decision) foresee(rec *Record, unknown map[*Target]bool, facts Facts) {
 	d.State = MayRun
-	if d.Target.Force {
-		d.State, d.Reasons = Run, []fingerprint.Reason{{Code: fingerprint.Forced}}
-		return
-	}
-	if rec.Key == "" {
-		return
-	}
 	old, ok := facts.Preimage(rec.Key)
 	if !ok {
 		return
@@ -193,6 +199,8 @@ func (t *Target) place(reasons []fingerprint.Reason) []fingerprint.Reason {
 type Plan struct {
 	Graph     *Graph
 	Decisions []Decision // in the order of the graph
+
+	index map[*Target]int // of decisions, made when it is asked for
 }
 
 // Evaluate decides on every target. What depends on a target that has to run
@@ -201,7 +209,7 @@ func Evaluate(g *Graph, facts Facts) (*Plan, error) {
 	readAhead(g, facts)
 	p := &Plan{Graph: g, Decisions: make([]Decision, 0, len(g.Order))}
 	outputs := make(map[*Target][]Output, len(g.Order))
-	running := map[fingerprint.Digest]*Target{}
+	twins := twins{made: map[fingerprint.Digest]*Target{}, name: map[*Target]fingerprint.Digest{}}
 	for _, t := range g.Order {
 		deps := make([][]Output, len(t.Deps))
 		for i, d := range t.Deps {
@@ -211,21 +219,50 @@ func Evaluate(g *Graph, facts Facts) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case d.State == Fresh, d.State == Restore:
+		if d.State == Fresh || d.State == Restore {
 			if outputs[t] = d.Outputs; d.Outputs == nil {
 				outputs[t] = []Output{}
 			}
-		case d.State == Run && d.Key != "" && t.Addr.Stage != addr.Package:
-			if first, ok := running[d.Key]; ok {
-				d.State, d.With = Restore, first
-			} else {
-				running[d.Key] = t
-			}
+		} else if first := twins.of(&d, deps); first != nil && d.State == Run {
+			d.State, d.With = Restore, first
 		}
 		p.Decisions = append(p.Decisions, d)
 	}
 	return p, nil
+}
+
+// twins finds targets that will have one key, so that one of them runs and
+// serves the others: all that is known of them is equal, and what is not will
+// be made by targets that are twins themselves.
+type twins struct {
+	made map[fingerprint.Digest]*Target // the first of its name
+	name map[*Target]fingerprint.Digest // of targets that run or may run
+}
+
+// of returns the first twin of a target that is to run; nil where the target
+// is the first.
+func (w *twins) of(d *Decision, deps [][]Output) *Target {
+	if d.Target.Addr.Stage == addr.Package || d.Target.Force { // publishing is an effect, not an output
+		return nil
+	}
+	name := d.Key
+	if name == "" {
+		b := d.Preimage.AppendJSON(nil)
+		var last fingerprint.Digest
+		for i, outputs := range deps {
+			if dep := w.name[d.Target.Deps[i]]; outputs == nil && dep != last {
+				b = append(append(b, '\n'), dep...)
+				last = dep
+			}
+		}
+		name = fingerprint.Sum(b)
+	}
+	w.name[d.Target] = name
+	first := w.made[name]
+	if first == nil {
+		w.made[name] = d.Target
+	}
+	return first
 }
 
 // readAhead asks for a digest in each file that targets read, all files at

@@ -3,9 +3,11 @@ package planner_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 
+	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
@@ -206,6 +208,36 @@ func TestDecideWithUnknownInputs(t *testing.T) {
 	changed.Params.Set("precision", "A_BF16_W_INT4")
 	if d, err = planner.Decide(changed, unknown, f); err != nil || d.State != planner.Run || len(d.Reasons) != 1 || d.Reasons[0].Name != "precision" {
 		t.Errorf("Decide = %v, %v, %v, want that it runs for its precision", d.State, d.Reasons, err)
+	}
+}
+
+// TestEvaluateTwins holds that of targets which will have one key the first
+// runs and the others wait for it, also where the key is not known yet.
+func TestEvaluateTwins(t *testing.T) {
+	unit := func(stage addr.Stage, layer int, params string, deps ...*planner.Target) *planner.Target {
+		tt := &planner.Target{
+			Addr: addr.Target{Model: "m", Stage: stage, Unit: fmt.Sprintf("prefill.CACHE.%d", layer)}, Version: 1,
+			Params: fingerprint.Params{}, Deps: deps, Model: &planner.Model{Config: &config.Model{}},
+		}
+		tt.Params.Set("of", params)
+		return tt
+	}
+	a, b, c := unit(addr.ONNX, 0, "same"), unit(addr.ONNX, 1, "same"), unit(addr.ONNX, 2, "other")
+	x, y, z := unit(addr.Quantize, 0, "same", a), unit(addr.Quantize, 1, "same", b), unit(addr.Quantize, 2, "same", c)
+	pack := unit(addr.Package, 0, "same", x, y, z)
+	p, err := planner.Evaluate(&planner.Graph{Order: []*planner.Target{a, b, c, x, y, z, pack}}, &facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []*planner.Target{nil, a, nil, nil, x, nil, nil} {
+		d := p.Decisions[i]
+		state := planner.Run
+		if want != nil {
+			state = planner.Restore
+		}
+		if d.With != want || d.State != state {
+			t.Errorf("%s: %v with %v, want %v with %v", d.Target.Addr, d.State, d.With, state, want)
+		}
 	}
 }
 

@@ -29,18 +29,16 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 	}}
 	props := m.Properties()
 	var diags diag.List
-	sizes := map[sizeClass]Part{}
 	for _, id := range a.Parts() {
 		d, ds := c.Rules.Decide(props, config.Layer{PartID: id, FromEnd: a.NumHiddenLayers - id.Index})
 		diags = append(diags, ds...)
 		p := Part{ID: id, Decision: d}
-		class := sizeClass{id.Part, id.Index == a.NumHiddenLayers-1, d.Precision}
-		if same, ok := sizes[class]; ok {
-			p.WeightBytes, p.FloatBytes = same.WeightBytes, same.FloatBytes
-		} else if err := m.size(&p); err != nil {
+		if p.WeightBytes, err = m.weightBytes(id, d.Precision); err == nil {
+			p.FloatBytes, err = m.weightBytes(id, config.BF16)
+		}
+		if err != nil {
 			return nil, diag.List{sourceError(c, err)}
 		}
-		sizes[class] = p
 		m.Parts = append(m.Parts, p)
 	}
 	return m, diags
@@ -70,29 +68,6 @@ func FormatOf(p config.Precision, head bool) quant.Format {
 	default:
 		return quant.Format{Bits: 16}
 	}
-}
-
-// sizeClass is what the size of a part's weights depends on.
-type sizeClass struct {
-	part      addr.Part
-	last      bool
-	precision config.Precision
-}
-
-func (m *Model) size(p *Part) error {
-	for _, name := range m.Arch.TensorNames(p.ID) {
-		shape, err := m.Arch.Shape(name)
-		if err != nil {
-			return err
-		}
-		if len(shape) != 2 {
-			continue
-		}
-		f := FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
-		p.WeightBytes += f.SizeBytes(shape[0], shape[1])
-		p.FloatBytes += quant.Format{Bits: 16}.SizeBytes(shape[0], shape[1])
-	}
-	return nil
 }
 
 // Program is a line of elf_files/index.json: the program of a part, or of one

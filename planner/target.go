@@ -49,14 +49,16 @@ type Model struct {
 	Checkpoint *checkpoint.Checkpoint // nil where only the configuration was read
 	Parts      []Part
 	Targets    []*Target // in the order of the pipeline
+
+	sizes map[sizeClass]int64
 }
 
 // Part is one part with what the rules say of it.
 type Part struct {
 	ID          addr.PartID
 	Decision    config.Decision
-	WeightBytes int64 // of its matrices, in its precision
-	FloatBytes  int64 // of the same matrices in the checkpoint
+	WeightBytes int64 // of its weights and constants, in its program
+	FloatBytes  int64 // the same with weights in BF16
 }
 
 // Output is a file that a target made. One that is a tensor of the checkpoint
@@ -120,4 +122,6 @@ type Decision struct {
 	Preimage fingerprint.Preimage
 	Outputs  []Output // for Fresh and Restore
 	With     *Target  // of a plan: the target that makes it first, where Restore waits for one
+	// LastMillis is how long the last run took, 0 where that is not known.
+	LastMillis int64
 }

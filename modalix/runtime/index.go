@@ -76,6 +76,7 @@ func (m *Model) loadPrograms(dir string) error {
 			return err
 		}
 	}
+	m.bindBuffers(loaded)
 	return nil
 }
 

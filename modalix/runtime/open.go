@@ -68,6 +68,7 @@ type Model struct {
 	weights map[[sha256.Size]byte][]byte // segments of programs, by digest, for those that share them
 	layers  [2][]layerPrograms           // by phase, then layer
 	kv      [][]byte                     // by layer
+	in, out []byte                       // of all programs, one of which runs at a time
 	tmp     []byte                       // of the program that runs
 	dirty   bool                         // the caches hold an earlier generation
 	maps    []*mmap.File

@@ -87,7 +87,7 @@ type buffer struct {
 }
 
 // checkAll compares the buffers of the program with what the configuration
-// implies, and makes room for them: nothing larger than that is allocated.
+// implies: nothing larger than that is allocated.
 func (p *program) checkAll(want []buffer) error {
 	room := map[isa.Segment]int64{}
 	for _, b := range want {
@@ -96,16 +96,9 @@ func (p *program) checkAll(want []buffer) error {
 		}
 		room[b.seg] += (b.bytes + 63) / 64 * 64
 	}
-	for _, s := range []struct {
-		seg isa.Segment
-		dst *[]byte
-	}{{isa.In, &p.in}, {isa.Out, &p.out}} {
-		size := p.prog.SegmentSize(s.seg)
-		if size > room[s.seg] {
-			return fmt.Errorf("%s: %v has %d bytes, want %d, so it is of another build%s", p.path, s.seg, size, room[s.seg], again)
-		}
-		if *s.dst == nil {
-			*s.dst = alignedBytes(size)
+	for _, seg := range []isa.Segment{isa.In, isa.Out} {
+		if size := p.prog.SegmentSize(seg); size > room[seg] {
+			return fmt.Errorf("%s: %v has %d bytes, want %d, so it is of another build%s", p.path, seg, size, room[seg], again)
 		}
 	}
 	return nil

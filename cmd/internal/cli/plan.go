@@ -3,11 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llima-build/llima/cmd/internal/view"
+	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/planner"
 )
 
 func newPlan(env Env) *cobra.Command {
@@ -27,10 +30,12 @@ func newPlan(env Env) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, w.close()) }()
+			o := w.planOptions(env)
+			o.All = all
 			if asJSON {
-				err = view.PlanJSON(env.Stdout, w.plan)
+				err = view.PlanJSON(env.Stdout, w.plan, o)
 			} else {
-				err = view.Plan(env.Stdout, w.plan, all, env.color(env.StdoutTerminal))
+				err = view.Plan(env.Stdout, w.plan, o)
 			}
 			if err == nil && exitCode && w.plan.Stale() {
 				return exitError{exitPending}
@@ -44,6 +49,24 @@ func newPlan(env Env) *cobra.Command {
 	fl.BoolVar(&asJSON, "json", false, "print a JSON document")
 	fl.BoolVar(&exitCode, "exit-code", false, "exit with 2 if anything is stale")
 	return cmd
+}
+
+// planOptions gathers what a plan is shown with.
+func (w *workspace) planOptions(env Env) view.PlanOptions {
+	board, _ := config.BoardNamed(w.cfg.Backend.Board)
+	return view.PlanOptions{
+		Color: env.color(env.StdoutTerminal), Columns: env.textColumns(), Variables: w.cfg.Variables, Board: board,
+		Estimate: planner.NewEstimate(w.plan, w.store, runtime.NumCPU()),
+	}
+}
+
+// textColumns is the width of the terminal that text goes to, 0 where it goes
+// elsewhere.
+func (e Env) textColumns() int {
+	if e.StdoutTerminal || e.Getenv("COLUMNS") != "" {
+		return e.Columns
+	}
+	return 0
 }
 
 func newWhy(env Env) *cobra.Command {
@@ -65,7 +88,7 @@ func newWhy(env Env) *cobra.Command {
 			defer func() { err = errors.Join(err, w.close()) }()
 			for i := range w.plan.Decisions {
 				if d := &w.plan.Decisions[i]; d.Target.Addr == target {
-					return view.Why(env.Stdout, w.plan, d)
+					return view.Why(env.Stdout, w.plan, d, env.textColumns())
 				}
 			}
 			return usageError{fmt.Errorf("%s: no such target", args[0])}

@@ -4,17 +4,33 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 // table lays out rows in columns two spaces apart; column alignment is 'l' or
-// 'r' a column. Lines never end in spaces.
+// 'r' a column. Lines never end in spaces. Where columns is set, a last cell
+// that would not fit into it goes on below itself.
 type table struct {
-	align string
-	rows  [][]string
+	align   string
+	rows    [][]string
+	styles  map[int]string // escapes around the first cell, by row
+	columns int
 }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *table) add(cells ...string) {
+	for i, c := range cells {
+		cells[i] = printable(c)
+	}
+	t.rows = append(t.rows, cells)
+}
+
+// addMarked adds a row whose first cell is in a style, which may be "".
+func (t *table) addMarked(style string, cells ...string) {
+	if t.styles == nil {
+		t.styles = map[int]string{}
+	}
+	t.styles[len(t.rows)] = style
+	t.add(cells...)
+}
 
 // write prints the rows, indented.
 func (t *table) write(w io.Writer) {
@@ -24,21 +40,31 @@ func (t *table) write(w io.Writer) {
 			if i == len(width) {
 				width = append(width, 0)
 			}
-			width[i] = max(width[i], utf8.RuneCountInString(c))
+			width[i] = max(width[i], cells(c))
 		}
 	}
-	for _, row := range t.rows {
+	for n, row := range t.rows {
 		var b strings.Builder
+		at := 2
 		for i, c := range row {
 			if i > 0 {
 				b.WriteString("  ")
+				at += 2
 			}
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			pad := strings.Repeat(" ", width[i]-cells(c))
+			switch style := t.styles[n]; {
+			case i == 0 && style != "":
+				c = style + c + reset
+			case i > 0 && i == len(row)-1 && t.columns > 0:
+				const least = 20 // narrower than this is no better to read
+				c = strings.Join(flow(strings.Fields(c), " ", max(t.columns-at, least)), "\n"+strings.Repeat(" ", at))
+			}
 			if i < len(t.align) && t.align[i] == 'r' {
 				b.WriteString(pad + c)
 			} else {
 				b.WriteString(c + pad)
 			}
+			at += width[i]
 		}
 		fmt.Fprintln(w, strings.TrimRight("  "+b.String(), " "))
 	}

@@ -1,0 +1,159 @@
+package view
+
+import (
+	"cmp"
+	"encoding/json"
+	"io"
+	"slices"
+
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/planner"
+	"github.com/llima-build/llima/planner/fingerprint"
+)
+
+// planDocument is what plan --json prints; docs/json.md describes it.
+type planDocument struct {
+	FormatVersion int              `json:"format_version"`
+	Variables     []variableJSON   `json:"variables"`
+	Models        []planModelJSON  `json:"models"`
+	Targets       []planTargetJSON `json:"targets"`
+	Counts        planCounts       `json:"counts"`
+	DiskBytes     int64            `json:"disk_bytes"`
+	Time          planTime         `json:"time"`
+}
+
+type variableJSON struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	From  string `json:"from"`
+}
+
+type planModelJSON struct {
+	Name         string         `json:"name"`
+	Source       string         `json:"source"`
+	Output       string         `json:"output"`
+	Format       string         `json:"format"`
+	Architecture string         `json:"architecture"`
+	Layers       int            `json:"num_hidden_layers"`
+	Context      int            `json:"context_length"`
+	Group        int            `json:"language_group_size"`
+	Mask         int            `json:"future_token_mask_size"`
+	Rules        []planRuleJSON `json:"rules"`
+	Parts        []planPartJSON `json:"parts"`
+	Sizes        planSizes      `json:"sizes"`
+}
+
+type planRuleJSON struct {
+	Name        string           `json:"name"`
+	Where       string           `json:"where,omitempty"`
+	Parts       int              `json:"parts"`
+	Compiled    int              `json:"compiled"`
+	Precision   config.Precision `json:"precision,omitempty"`
+	WeightBytes int64            `json:"weight_bytes"`
+}
+
+type planPartJSON struct {
+	Part        string           `json:"part"`
+	Precision   config.Precision `json:"precision"`
+	Compile     bool             `json:"compile"`
+	Rule        string           `json:"rule,omitempty"`
+	Where       string           `json:"where"`
+	WeightBytes int64            `json:"weight_bytes"`
+}
+
+type planSizes struct {
+	Size       int64 `json:"size_bytes"`
+	BF16Size   int64 `json:"bf16_size_bytes"`
+	DRAM       int64 `json:"dram_bytes"`
+	Weights    int64 `json:"weight_bytes"`
+	Embeddings int64 `json:"embedding_bytes"`
+	KVCache    int64 `json:"kv_cache_bytes"`
+	Buffers    int64 `json:"buffer_bytes"`
+	Archives   int64 `json:"archive_bytes"`
+	Board      int64 `json:"board_dram_bytes,omitempty"`
+}
+
+type planTargetJSON struct {
+	Address string               `json:"address"`
+	State   string               `json:"state"`
+	Key     fingerprint.Digest   `json:"key,omitempty"`
+	With    string               `json:"shared_with,omitempty"`
+	Reasons []fingerprint.Reason `json:"reasons"`
+}
+
+type planCounts struct {
+	Run     int `json:"run"`
+	MayRun  int `json:"may_run"`
+	Restore int `json:"restore"`
+	Fresh   int `json:"fresh"`
+}
+
+type planTime struct {
+	Wall *int64 `json:"estimated_wall_ms,omitempty"`
+}
+
+// PlanJSON prints a plan as a JSON document: models by name, parts in the
+// order of the model, targets by address.
+func PlanJSON(w io.Writer, p *planner.Plan, o PlanOptions) error {
+	doc := planDocument{
+		FormatVersion: 1, Variables: []variableJSON{}, Models: []planModelJSON{}, Targets: []planTargetJSON{},
+		DiskBytes: o.Estimate.DiskBytes,
+	}
+	for _, v := range o.Variables {
+		doc.Variables = append(doc.Variables, variableJSON{v.Name, v.Value, v.From})
+	}
+	for _, m := range p.Graph.Models {
+		doc.Models = append(doc.Models, modelJSON(m, o.Board))
+	}
+	slices.SortFunc(doc.Models, func(a, b planModelJSON) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range p.Decisions {
+		d := &p.Decisions[i]
+		t := planTargetJSON{Address: d.Target.Addr.String(), State: d.State.String(), Key: d.Key, Reasons: d.Reasons}
+		if t.Reasons == nil {
+			t.Reasons = []fingerprint.Reason{}
+		}
+		if d.With != nil {
+			t.With = d.With.Addr.String()
+		}
+		doc.Targets = append(doc.Targets, t)
+	}
+	slices.SortFunc(doc.Targets, func(a, b planTargetJSON) int { return cmp.Compare(a.Address, b.Address) })
+	n := p.Count()
+	doc.Counts = planCounts{n[planner.Run], n[planner.MayRun], n[planner.Restore], n[planner.Fresh]}
+	if o.Estimate.Known && p.Stale() {
+		ms := o.Estimate.Wall.Milliseconds()
+		doc.Time.Wall = &ms
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+func modelJSON(m *planner.Model, board config.Board) planModelJSON {
+	c := m.Config
+	j := planModelJSON{
+		Name: c.Name, Source: c.SourceText, Output: c.OutputText, Format: m.Properties().Format, Architecture: m.Arch.Architecture,
+		Layers: m.Arch.NumHiddenLayers, Context: c.ContextTokens, Group: c.GroupTokens, Mask: c.MaskTokens,
+		Rules: []planRuleJSON{}, Parts: []planPartJSON{},
+	}
+	for _, r := range m.RuleTotals() {
+		j.Rules = append(j.Rules, planRuleJSON(r))
+	}
+	list := c.Rules.List()
+	for _, part := range m.Parts {
+		pp := planPartJSON{
+			Part: part.ID.String(), Precision: part.Decision.Precision, Compile: part.Decision.Compile,
+			Where: part.Decision.Where.String(), WeightBytes: part.WeightBytes,
+		}
+		if part.Decision.Rule >= 0 {
+			pp.Rule = list[part.Decision.Rule].Name
+		}
+		j.Parts = append(j.Parts, pp)
+	}
+	f := m.Footprint(board)
+	j.Sizes = planSizes{
+		f.SizeBytes, f.BF16SizeBytes, f.DRAMBytes, f.WeightBytes, f.EmbeddingBytes, f.KVCacheBytes, f.BufferBytes, m.ArchiveBytes(), f.BoardDRAMBytes,
+	}
+	return j
+}

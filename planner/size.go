@@ -1,0 +1,261 @@
+package planner
+
+import (
+	"slices"
+
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/quant"
+)
+
+// What programs and archives take beside weights and constants, in bytes.
+const (
+	// programPages is a program's header, code and symbols, in whole pages:
+	// 11.9 to 12.9 KiB in every program of bard-3m that has weights.
+	programPages = 12 << 10
+	// cachePages is the same of a CACHE program: 5.4 to 5.7 KiB.
+	cachePages = 5632
+	// archiveBytes and memberBytes are what an archive adds, and each program in
+	// it: headers, padding, and its share of the manifest.
+	archiveBytes = 3200
+	memberBytes  = 1950
+
+	panelRows   = 16 // outputs that lie together in a program (docs/isa.md §4)
+	bufferAlign = 64 // of buffers and constants
+	cacheUnit   = 32 // tokens of which the KV cache holds a multiple
+	topTokens   = 64 // candidates that the last POST returns without logits
+)
+
+func align(n, to int64) int64 { return (n + to - 1) / to * to }
+
+// sizeClass is what the size of a part's weights depends on.
+type sizeClass struct {
+	part      addr.Part
+	last      bool
+	precision config.Precision
+}
+
+// weightBytes returns what the weights and constants of a part take in its
+// program, in a precision.
+func (m *Model) weightBytes(id addr.PartID, precision config.Precision) (int64, error) {
+	class := sizeClass{id.Part, id.Index == m.Arch.NumHiddenLayers-1, precision}
+	if n, ok := m.sizes[class]; ok {
+		return n, nil
+	}
+	var weights, consts int64
+	for _, name := range m.Arch.TensorNames(id) {
+		shape, err := m.Arch.Shape(name)
+		if err != nil {
+			return 0, err
+		}
+		if len(shape) != 2 {
+			elements := int64(1)
+			for _, n := range shape {
+				elements *= int64(n)
+			}
+			consts += align(4*elements, bufferAlign) // float32
+			continue
+		}
+		f := FormatOf(precision, name == m.Arch.HeadName())
+		rows := int(align(int64(shape[0]), panelRows))
+		weights += f.CodeBytes(rows, shape[1]) + 2*int64(rows)*int64(f.Groups(shape[1]))
+	}
+	n := align(weights, bufferAlign) + consts
+	if m.sizes == nil {
+		m.sizes = map[sizeClass]int64{}
+	}
+	m.sizes[class] = n
+	return n, nil
+}
+
+// EmbeddingBytes returns the size of the table of embeddings.
+func (m *Model) EmbeddingBytes() int64 {
+	rows, width := int64(m.Arch.VocabSize), int64(m.Arch.HiddenSize)
+	if m.Config.QuantizeEmbeddings {
+		return rows * (width + 2) // codes, and a BF16 scale for each row
+	}
+	return rows * width * 2
+}
+
+// tableBytes returns the size of the RoPE tables for a context.
+func (m *Model) tableBytes(contextTokens int) int64 {
+	return 2 * 4 * int64(contextTokens) * int64(len(m.Arch.InverseFrequencies()))
+}
+
+// KVCacheBytes returns the size of the KV cache of all layers for a context.
+func (m *Model) KVCacheBytes(contextTokens int) int64 {
+	a := m.Arch
+	tokens := align(int64(contextTokens), cacheUnit)
+	return 2 * 2 * int64(a.NumHiddenLayers) * tokens * int64(a.NumKeyValueHeads) * int64(a.HeadDim)
+}
+
+// BufferBytes returns what the host binds to programs: the largest inputs and
+// the largest outputs, as one program runs at a time, and room for a residual
+// that waits in memory, which programs need where a group is large.
+func (m *Model) BufferBytes() int64 {
+	a, rows := m.Arch, int64(m.Params.GroupTokens)
+	buffer := func(bytesPerRow int64) int64 { return align(rows*bytesPerRow, bufferAlign) }
+	hidden, attention := buffer(4*int64(a.HiddenSize)), buffer(2*int64(a.NumAttentionHeads)*int64(a.HeadDim))
+	rope := buffer(2 * 4 * int64(len(a.InverseFrequencies())))
+	head, lastRow := int64(min(topTokens, a.VocabSize))*8, int64(bufferAlign)
+	if m.Params.ReturnLogits {
+		head, lastRow = buffer(4*int64(a.VocabSize)), 0
+	}
+	in := max(hidden+rope+buffer(4), attention+buffer(8), attention+hidden+lastRow)
+	return in + max(hidden, attention, head) + hidden
+}
+
+// Footprint returns what the model is estimated to take on a board, whose
+// name may be "".
+func (m *Model) Footprint(board config.Board) config.Footprint {
+	f, _ := m.footprint(m.Params.ContextTokens, func(p Part) config.Precision { return p.Decision.Precision }) // Inspect has sized all
+	f.BoardDRAMBytes = board.DRAMBytes
+	f.BF16SizeBytes = m.BF16Footprint().SizeBytes
+	return f
+}
+
+// BF16Footprint returns what the model would take with all weights in BF16.
+func (m *Model) BF16Footprint() config.Footprint {
+	f, _ := m.footprint(m.Params.ContextTokens, func(Part) config.Precision { return config.BF16 }) // Inspect has sized all
+	return f
+}
+
+// footprint is the estimate for another context or other precisions.
+func (m *Model) footprint(contextTokens int, precision func(Part) config.Precision) (config.Footprint, error) {
+	f := config.Footprint{
+		EmbeddingBytes: m.EmbeddingBytes(), KVCacheBytes: m.KVCacheBytes(contextTokens), BufferBytes: m.BufferBytes(),
+		ContextTokens: contextTokens, NumHiddenLayers: m.Arch.NumHiddenLayers,
+	}
+	programs := int64(0)
+	precisions := map[addr.PartID]config.Precision{}
+	for _, p := range m.Parts {
+		if !p.Decision.Compile {
+			continue
+		}
+		if p.ID.Part == addr.Cache {
+			continue
+		}
+		programs += programPages
+		pr := precision(p)
+		precisions[p.ID] = pr
+		sibling := p.ID
+		sibling.Phase = addr.Prefill
+		if m.Config.EnableFilterSharing && p.ID.Phase == addr.Decode && precisions[sibling] == pr {
+			continue // its weights are those of prefill
+		}
+		n, err := m.weightBytes(p.ID, pr)
+		if err != nil {
+			return f, err
+		}
+		f.WeightBytes += n
+	}
+	sizes := m.Params
+	sizes.ContextTokens = contextTokens
+	for _, phase := range m.cachePhases() {
+		programs += cachePages * int64(len(m.Arch.Windows(phase, sizes)))
+	}
+	f.DRAMBytes = f.WeightBytes + f.EmbeddingBytes + f.KVCacheBytes + f.BufferBytes
+	f.SizeBytes = f.WeightBytes + programs + f.EmbeddingBytes + m.tableBytes(contextTokens)
+	return f, nil
+}
+
+// cachePhases lists the phases of which some CACHE part is compiled.
+func (m *Model) cachePhases() []addr.Phase {
+	var out []addr.Phase
+	for _, phase := range addr.Phases {
+		if slices.ContainsFunc(m.Parts, func(p Part) bool {
+			return p.ID.Part == addr.Cache && p.ID.Phase == phase && p.Decision.Compile
+		}) {
+			out = append(out, phase)
+		}
+	}
+	return out
+}
+
+// ArchiveBytes returns the size of all archives: one for each layer that has
+// programs of its own, and one for those of CACHE.
+func (m *Model) ArchiveBytes() int64 {
+	size := int64(0)
+	layers := map[int]bool{}
+	for _, p := range m.Parts {
+		if p.Decision.Compile && p.ID.Part != addr.Cache {
+			layers[p.ID.Index] = true
+			size += memberBytes + m.programBytes(p)
+		}
+	}
+	phases := m.cachePhases()
+	for _, phase := range phases {
+		size += int64(len(m.Arch.Windows(phase, m.Params))) * (memberBytes + cachePages)
+	}
+	archives := len(layers) + min(len(phases), 1)
+	return size + archiveBytes*int64(archives)
+}
+
+// RuleTotal is what a rule decided.
+type RuleTotal struct {
+	Name        string // "(default)" for what no rule matched
+	Where       string // file:line of the rule, "" for the default
+	Parts       int
+	Compiled    int
+	Precision   config.Precision // of what is compiled, "" where it differs
+	WeightBytes int64            // of what is compiled
+}
+
+// RuleTotals sums up what each rule decided that matched a part, in the order
+// in which rules are asked.
+func (m *Model) RuleTotals() []RuleTotal {
+	list := m.Config.Rules.List()
+	totals := make([]RuleTotal, len(list)+1)
+	shared := m.Shared()
+	for _, p := range m.Parts {
+		i := p.Decision.Rule
+		if i < 0 {
+			i = len(list)
+		}
+		r := &totals[i]
+		r.Parts++
+		if !p.Decision.Compile {
+			continue
+		}
+		if r.Compiled++; r.Compiled == 1 {
+			r.Precision = p.Decision.Precision
+		} else if r.Precision != p.Decision.Precision {
+			r.Precision = ""
+		}
+		if !shared[p.ID] {
+			r.WeightBytes += p.WeightBytes
+		}
+	}
+	for i, r := range list {
+		totals[i].Name, totals[i].Where = r.Name, r.Range.String()
+	}
+	totals[len(list)].Name = "(default)"
+	return slices.DeleteFunc(totals, func(r RuleTotal) bool { return r.Parts == 0 })
+}
+
+// encodedBytes returns the size of the quantised matrices of a part, by the
+// name that its tensor and format give them: equal ones are stored once.
+func (m *Model) encodedBytes(p Part, seen map[string]bool) int64 {
+	total := int64(0)
+	for _, name := range m.Arch.TensorNames(p.ID) {
+		shape, err := m.Arch.Shape(name)
+		f := FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
+		if key := name + " " + f.String(); err == nil && len(shape) == 2 && f.Bits != (quant.Format{Bits: 16}).Bits && !seen[key] {
+			seen[key] = true
+			total += f.SizeBytes(shape[0], shape[1])
+		}
+	}
+	return total
+}
+
+// programBytes returns the size of the program of a part, of all windows for
+// CACHE.
+func (m *Model) programBytes(p Part) int64 {
+	if p.ID.Part == addr.Cache {
+		return cachePages * int64(len(m.Arch.Windows(p.ID.Phase, m.Params)))
+	}
+	if m.Shared()[p.ID] {
+		return programPages
+	}
+	return programPages + p.WeightBytes
+}

@@ -32,6 +32,7 @@ formats/onnx/eval:   formats/onnx formats/tensor internal/ordered
 formats/tokenizer:
 formats/chat:
 formats/checkpoint:  formats/tensor formats/safetensors
+formats/compressedtensors: formats/tensor formats/checkpoint
 formats/arch:        formats/tensor formats/onnx internal/addr
 
 quant:         formats/tensor

@@ -22,6 +22,11 @@ func Render(v cty.Value, columns int) string {
 	return r.b.String()
 }
 
+// Quote writes a string as the language does.
+func Quote(s string) string {
+	return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
+}
+
 type renderer struct{ b strings.Builder }
 
 // leaf returns the text of a value that holds no others.

@@ -162,7 +162,7 @@ holds the lock; 130 interrupted.`,
 		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
 	})
 	commands := []*cobra.Command{
-		newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env),
+		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env),
 		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
 	}
 	for _, c := range commands {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -35,9 +36,12 @@ Exits with 4 where there are errors; warnings and notes are no errors.`,
 				return err
 			}
 			if !list.HasErrors() {
+				later := cfg.Unsupported
 				for _, m := range cfg.Models {
 					list = append(list, inspect(m)...)
+					later = append(later, m.Unsupported...)
 				}
+				list = append(list, asNotes(later)...)
 			}
 			list = list.Sorted()
 			if asJSON {
@@ -72,8 +76,20 @@ func inspect(m *config.Model) diag.List {
 		}}
 	}
 	model, list := planner.Inspect(m)
-	if model != nil {
+	switch {
+	case model != nil:
 		list = append(list, checkModel(model)...)
+	case len(m.Unsupported) > 0: // which says why
+		return nil
 	}
 	return list
+}
+
+// asNotes is what builds refuse, for those who do not build yet.
+func asNotes(list diag.List) diag.List {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Severity = diag.Note
+	}
+	return out
 }

@@ -18,6 +18,7 @@ import (
 const depsRules = `
 internal/addr:
 internal/diag:
+internal/document:
 internal/cursor:
 internal/atomicio:
 internal/mmap:
@@ -29,11 +30,11 @@ formats/gguf:        formats/tensor internal/cursor internal/mmap
 formats/npy:         formats/tensor internal/cursor
 formats/onnx:        internal/cursor
 formats/onnx/eval:   formats/onnx formats/tensor internal/ordered
-formats/tokenizer:
+formats/tokenizer:   internal/document
 formats/chat:
-formats/checkpoint:  formats/tensor formats/safetensors
+formats/checkpoint:  formats/tensor formats/safetensors internal/document
 formats/compressedtensors: formats/tensor formats/checkpoint
-formats/arch:        formats/tensor formats/onnx internal/addr
+formats/arch:        formats/tensor formats/onnx internal/addr internal/document
 
 quant:         formats/tensor
 quant/rewrite: formats/onnx quant
@@ -49,16 +50,16 @@ planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint 
 
 executor/store: internal/addr internal/atomicio formats/safetensors planner planner/fingerprint
 executor:       internal/addr internal/mmap planner planner/fingerprint executor/store
-executor/stage: internal/addr executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/tensor quant quant/rewrite
+executor/stage: internal/addr internal/document executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/tensor formats/tokenizer quant quant/rewrite
 
 modalix/isa:
 modalix/ir:      formats/onnx formats/tensor
 modalix/lower:   modalix/isa modalix/ir
 modalix/encode:  modalix/isa modalix/lower
-modalix/mpk:
+modalix/mpk:     internal/document
 modalix/emu/kern:
 modalix/emu:     modalix/isa modalix/emu/kern internal/cursor
-modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/tokenizer formats/chat internal/addr internal/mmap
+modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/tokenizer formats/chat internal/addr internal/document internal/mmap
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor

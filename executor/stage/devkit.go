@@ -11,6 +11,8 @@ import (
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/npy"
 	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/formats/tokenizer"
+	"github.com/llima-build/llima/internal/document"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/quant"
 )
@@ -35,8 +37,13 @@ func (devkit) Run(_ context.Context, a *executor.Action) error {
 		if !ok {
 			return fmt.Errorf("%s: gone", src.Path)
 		}
-		if name == "generation_config.json" {
+		switch name {
+		case "generation_config.json":
 			generation = data
+		case "tokenizer.json": // a run would find out too late
+			if _, err := tokenizer.Load(data); err != nil {
+				return fmt.Errorf("%s: %w", src.Path, err)
+			}
 		}
 		if err := a.WriteFile(name, data); err != nil {
 			return err
@@ -158,7 +165,7 @@ func vlmConfigJSON(m *planner.Model, generation []byte) ([]byte, error) {
 	}
 	if generation != nil {
 		var g generationConfig
-		if err := json.Unmarshal(generation, &g); err != nil {
+		if err := document.Decode(generation, &g); err != nil {
 			return nil, fmt.Errorf("generation_config.json: %w", err)
 		}
 		if ids, err := tokenIDs("eos_token_id", g.EOS); err != nil {

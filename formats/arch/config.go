@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/internal/document"
 )
 
 // Config is a model's configuration in one spelling.
@@ -120,7 +121,7 @@ type ropeParameters struct {
 // that is not in the table is refused with the list of those that are.
 func Parse(configJSON []byte) (*Config, error) {
 	var raw rawConfig
-	if err := json.Unmarshal(configJSON, &raw); err != nil {
+	if err := document.Decode(configJSON, &raw); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
 	fam, err := familyOf(&raw)

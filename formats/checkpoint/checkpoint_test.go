@@ -131,7 +131,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"bad weights", []string{"config.json", "{}", "model.safetensors", "short"}, "model.safetensors: offset 0: 5 bytes, want at least 8"},
 		{"git-LFS", []string{"config.json", "{}", "model.safetensors", "version https://git-lfs.github.com/spec/v1\n"}, "run `git lfs pull`"},
 		{"git-LFS config", []string{"config.json", "version https://git-lfs.github.com/spec/v1\n", "model.safetensors", one}, "config.json: offset 0: a git-LFS pointer instead of the file; run `git lfs pull`"},
-		{"index not JSON", []string{"config.json", "{}", index, "{"}, "model.safetensors.index.json: offset 1: unexpected end"},
+		{"index not JSON", []string{"config.json", "{}", index, "{"}, "model.safetensors.index.json: offset 1: the JSON ends too early"},
 		{"no map", []string{"config.json", "{}", index, "{}"}, "no weight_map"},
 		{"map is a list", []string{"config.json", "{}", index, `{"weight_map":[]}`}, "weight_map is not an object"},
 		{"empty map", []string{"config.json", "{}", index, weightMap("")}, "weight_map is empty"},

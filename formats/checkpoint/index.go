@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/llima-build/llima/internal/document"
 )
 
 // parseIndex returns the weight_map of an index: tensor name to shard name.
@@ -17,8 +19,8 @@ func parseIndex(data []byte) (map[string]string, error) {
 	var index struct {
 		WeightMap json.RawMessage `json:"weight_map"`
 	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, jsonError(err)
+	if err := document.Decode(data, &index); err != nil {
+		return nil, err
 	}
 	if index.WeightMap == nil {
 		return nil, errors.New("no weight_map")
@@ -36,14 +38,6 @@ func parseIndex(data []byte) (map[string]string, error) {
 		}
 	}
 	return m, nil
-}
-
-// jsonError adds the offset to an error of encoding/json.
-func jsonError(err error) error {
-	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("offset %d: %w", syntax.Offset, err)
-	}
-	return err
 }
 
 // uniqueStrings reads an object of strings whose keys may not repeat.

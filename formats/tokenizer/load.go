@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/llima-build/llima/internal/document"
 )
 
 // Bounds on what a file may ask for.
@@ -95,15 +97,7 @@ type pattern struct {
 // Load parses a tokenizer.json.
 func Load(tokenizerJSON []byte) (*Tokenizer, error) {
 	var f file
-	if err := json.Unmarshal(tokenizerJSON, &f); err != nil {
-		var syntax *json.SyntaxError
-		var typ *json.UnmarshalTypeError
-		switch {
-		case errors.As(err, &syntax):
-			return nil, fmt.Errorf("tokenizer: offset %d: %w", syntax.Offset, err)
-		case errors.As(err, &typ):
-			return nil, fmt.Errorf("tokenizer: %s: offset %d: %s, want %s", typ.Field, typ.Offset, typ.Value, typ.Type)
-		}
+	if err := document.Decode(tokenizerJSON, &f); err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
 	t := &Tokenizer{cache: map[string][]int32{}}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/llima-build/llima/internal/document"
 )
 
 // Manifest is mpk.json, with the fields of the vendor's public files.
@@ -133,10 +135,7 @@ func decodeManifest(b []byte) (Manifest, error) {
 	if err := checkKeys(b); err != nil {
 		return m, err
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return m, err
-	}
-	return m, nil
+	return m, document.Decode(b, &m)
 }
 
 // checkKeys walks a JSON document and refuses duplicate keys in an object.

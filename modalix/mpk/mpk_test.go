@@ -139,7 +139,7 @@ func TestReadRefuses(t *testing.T) {
 		{"no manifest", []member{{"a", "1", tar.TypeReg}}, "is missing"},
 		{"duplicate key", []member{{mpk.ManifestName, `{"name":"x","Name":"y"}`, tar.TypeReg}}, "stands twice"},
 		{"nested duplicate key", []member{{mpk.ManifestName, `{"plugins":[{"a":{},"a":1}]}`, tar.TypeReg}}, "stands twice"},
-		{"bad json", []member{{mpk.ManifestName, `{"name":`, tar.TypeReg}}, "unexpected end"},
+		{"bad json", []member{{mpk.ManifestName, `{"name":`, tar.TypeReg}}, "the JSON ends too early"},
 		{"unknown executable", []member{{mpk.ManifestName, `{"plugins":[{"name":"MLA_0"}]}`, tar.TypeReg}}, "not in the archive"},
 	} {
 		_, err := mpk.Read(bytes.NewReader(handMade(t, c.members)), small, nil)

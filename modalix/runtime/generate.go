@@ -75,6 +75,9 @@ func (m *Model) Generate(ctx context.Context, prompt []int, o Options, emit func
 	res.Reason = ReasonMaxTokens
 	for step := range steps {
 		id, err := s.pick(next)
+		if errors.Is(err, errNoNumber) {
+			err = m.explain(err)
+		}
 		if err != nil {
 			return res, err
 		}
@@ -275,7 +278,11 @@ func fillSpans(spans []int32, start, valid int) {
 // head reads what the last POST returned.
 func (m *Model) head(post *program, valid int, logits func([]float32) error) (candidates, error) {
 	if !m.cfg.ReturnLogits {
-		return topCandidates(post.bytes("out.top"), m.cfg.VocabSize)
+		top, err := topCandidates(post.bytes("out.top"), m.cfg.VocabSize)
+		if err != nil {
+			err = fmt.Errorf("%s: %w, so it is damaged%s", post.path, err, again)
+		}
+		return top, err
 	}
 	all, v := post.f32("out.logits"), m.cfg.VocabSize
 	if logits != nil {

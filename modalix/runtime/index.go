@@ -71,6 +71,7 @@ func (m *Model) loadPrograms(dir string) error {
 				return err
 			}
 			loaded[file] = p
+			m.programs = append(m.programs, p)
 		}
 		if err := m.bind(s, p); err != nil {
 			return err
@@ -156,34 +157,38 @@ func (m *Model) window(phase addr.Phase, tokens int) int {
 // checkComplete reports every program that is not there: left out of the
 // index, or listed without a file.
 func checkComplete(dir string, need []slot, files map[slot]string) error {
-	present := map[string]bool{}
-	var missing []slot
+	var unlisted []slot
+	var absent []string
+	known := map[string]bool{}
 	for _, s := range need {
 		file, ok := files[s]
-		if !ok {
-			missing = append(missing, s)
-			continue
-		}
-		there, known := present[file]
-		if !known {
-			_, err := os.Stat(filepath.Join(dir, file))
-			there = !errors.Is(err, fs.ErrNotExist)
-			present[file] = there
-		}
-		if !there {
-			missing = append(missing, s)
+		switch {
+		case !ok:
+			unlisted = append(unlisted, s)
+		case !known[file]:
+			known[file] = true
+			if _, err := os.Stat(filepath.Join(dir, file)); errors.Is(err, fs.ErrNotExist) {
+				absent = append(absent, file)
+			}
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	switch {
+	case len(unlisted) > 0:
+		return fmt.Errorf("%s lacks the %s of %s, without which no text can be generated: its index.json lists none\n"+
+			"  where a rule leaves parts out with compile = false, let it match less; then build again:\n    llima build",
+			dir, plural("program", len(unlisted)), describe(unlisted, need))
+	case len(absent) > 0:
+		return fmt.Errorf("%s lacks the %s %s, which its index.json lists, so this output is incomplete%s",
+			dir, plural("file", len(absent)), strings.Join(absent, ", "), again)
 	}
-	word := "programs"
-	if len(missing) == 1 {
-		word = "program"
+	return nil
+}
+
+func plural(word string, n int) string {
+	if n == 1 {
+		return word
 	}
-	return fmt.Errorf("%s lacks the %s of %s, without which no text can be generated\n"+
-		"  where a rule leaves parts out with compile = false, let it match less; then build again:\n    llima build",
-		dir, word, describe(missing, need))
+	return word + "s"
 }
 
 // describe names slots in words: windows of a part together, not at all where

@@ -6,7 +6,6 @@ package runtime
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +15,7 @@ import (
 	"github.com/llima-build/llima/formats/npy"
 	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/formats/tokenizer"
+	"github.com/llima-build/llima/internal/document"
 	"github.com/llima-build/llima/internal/mmap"
 	"github.com/llima-build/llima/modalix/emu"
 )
@@ -56,23 +56,25 @@ const (
 
 // Model is a loaded output. It is not safe for concurrent use.
 type Model struct {
-	cfg      Language
-	tok      *tokenizer.Tokenizer
-	chat     chatTemplate
-	defaults Options
-	embed    []byte    // [VocabSize, HiddenSize] of EmbeddingType; INT8 has BF16 scales [VocabSize] behind it
-	cos, sin []float32 // [MaxNumTokens or more, half]
-	half     int
+	cfg       Language
+	tok       *tokenizer.Tokenizer
+	chat      chatTemplate
+	defaults  Options
+	embed     []byte // [VocabSize, HiddenSize] of EmbeddingType; INT8 has BF16 scales [VocabSize] behind it
+	embedPath string
+	cos, sin  []float32 // [MaxNumTokens or more, half]
+	half      int
 
-	machine *emu.Machine
-	weights map[[sha256.Size]byte][]byte // segments of programs, by digest, for those that share them
-	layers  [2][]layerPrograms           // by phase, then layer
-	kv      [][]byte                     // by layer
-	in, out []byte                       // of all programs, one of which runs at a time
-	tmp     []byte                       // of the program that runs
-	dirty   bool                         // the caches hold an earlier generation
-	maps    []*mmap.File
-	trace   func(Launch) error
+	machine  *emu.Machine
+	weights  map[[sha256.Size]byte][]byte // segments of programs, by digest, for those that share them
+	layers   [2][]layerPrograms           // by phase, then layer
+	programs []*program                   // each file once
+	kv       [][]byte                     // by layer
+	in, out  []byte                       // of all programs, one of which runs at a time
+	tmp      []byte                       // of the program that runs
+	dirty    bool                         // the caches hold an earlier generation
+	maps     []*mmap.File
+	trace    func(Launch) error
 }
 
 // Open loads a sima_files folder. What it lacks, or what does not fit
@@ -135,7 +137,7 @@ func readJSON(path string, optional bool, v any) error {
 		if optional {
 			return nil
 		}
-		return fmt.Errorf("%s: missing, so this output is incomplete%s", path, again)
+		return missingError{path}
 	}
 	if err != nil {
 		return err
@@ -147,7 +149,7 @@ func readJSON(path string, optional bool, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, v); err != nil {
+	if err := document.Decode(b, v); err != nil {
 		return fmt.Errorf("%s: %w, so the file is damaged%s", path, err, again)
 	}
 	return nil
@@ -242,21 +244,35 @@ func (m *Model) loadDefaults(path string) error {
 func (m *Model) loadTokenizer(devkit string) error {
 	path := filepath.Join(devkit, "tokenizer.json")
 	b, err := m.mapFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: missing; where the checkpoint has none either, put its tokenizer.json beside its config.json%s", path, again)
+	}
 	if err != nil {
 		return err
 	}
 	if m.tok, err = tokenizer.Load(b); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w%s", path, err, again)
 	}
 	return m.loadTemplate(devkit)
 }
+
+// missingError says that a file is not there which every output has.
+type missingError struct{ path string }
+
+// Error implements error.
+func (e missingError) Error() string {
+	return e.path + ": missing, so this output is incomplete" + again
+}
+
+// Unwrap makes it a [fs.ErrNotExist].
+func (missingError) Unwrap() error { return fs.ErrNotExist }
 
 // mapFile maps a file that the output must have; Close unmaps it.
 func (m *Model) mapFile(path string) ([]byte, error) {
 	f, err := mmap.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: missing, so this output is incomplete%s", path, again)
+		return nil, missingError{path}
 	case err != nil:
 		return nil, err
 	}
@@ -278,7 +294,7 @@ func (m *Model) loadEmbeddings(devkit string) error {
 		return fmt.Errorf("%s: %d bytes, but vlm_config.json says vocab_size %d and hidden_size %d, %d bytes of %s%s",
 			path, len(b), m.cfg.VocabSize, m.cfg.HiddenSize, want, m.cfg.EmbeddingType, again)
 	}
-	m.embed = b
+	m.embed, m.embedPath = b, path
 	return nil
 }
 
@@ -301,5 +317,10 @@ func (m *Model) loadTable(path string, dst *[]float32) error {
 	}
 	m.half = a.Shape[1]
 	*dst = a.F32()
+	for i, v := range *dst {
+		if !finite(v) {
+			return fmt.Errorf("%s: element [%d, %d] is %v, so the file is damaged%s", path, i/m.half, i%m.half, v, again)
+		}
+	}
 	return nil
 }

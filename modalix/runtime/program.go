@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"unsafe"
 
@@ -67,6 +68,28 @@ func (m *Model) share(prog *emu.Program) error {
 	}
 	return prog.Bind(isa.Weights, data)
 }
+
+// explain looks for what made logits that are not numbers.
+func (m *Model) explain(err error) error {
+	for _, p := range m.programs {
+		if bad := p.prog.Verify(); bad != nil {
+			return fmt.Errorf("%w, since %s is damaged: %w%s", err, p.path, bad, again)
+		}
+	}
+	row := make([]float32, m.cfg.HiddenSize)
+	for id := range m.cfg.VocabSize {
+		m.embedRow(row, id)
+		for _, v := range row {
+			if !finite(v) {
+				return fmt.Errorf("%w: %s: the embedding of token %d holds %v, so the file is damaged%s", err, m.embedPath, id, v, again)
+			}
+		}
+	}
+	return fmt.Errorf("%w, though the weights and embeddings of %s are as they were built: a weight of the checkpoint is too large for bfloat16, "+
+		"or a table or the code of a program is damaged%s", err, filepath.Dir(filepath.Dir(m.embedPath)), again)
+}
+
+func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }
 
 // alignedBytes returns n zero bytes at an address that is a multiple of 64.
 func alignedBytes(n int64) []byte {

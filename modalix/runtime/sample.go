@@ -23,7 +23,7 @@ type candidate struct {
 }
 
 // errNoNumber is what a model gives whose weights or programs are broken.
-var errNoNumber = errors.New("the logits are not numbers: a weight of the checkpoint is NaN or too large")
+var errNoNumber = errors.New("the logits are not numbers")
 
 // topCandidates reads (float32, int32) pairs; an id of -1 ends them.
 func topCandidates(b []byte, vocabSize int) (candidates, error) {
@@ -34,7 +34,7 @@ func topCandidates(b []byte, vocabSize int) (candidates, error) {
 			break
 		}
 		if id < 0 || int(id) >= vocabSize {
-			return c, fmt.Errorf("the model returned id %d, outside the vocabulary of %d", id, vocabSize)
+			return c, fmt.Errorf("it returned id %d, outside the vocabulary of %d", id, vocabSize)
 		}
 		c.top = append(c.top, candidate{int(id), math.Float32frombits(binary.LittleEndian.Uint32(b))})
 	}

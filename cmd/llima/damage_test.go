@@ -1,0 +1,242 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/llima-build/llima/cmd/internal/cli"
+	"github.com/llima-build/llima/modalix/runtime"
+)
+
+// hostileJSON are values that a key of a JSON document may be given by whoever
+// wants to break its reader.
+var hostileJSON = []string{`null`, `-1`, `0`, `1e9`, `4611686018427387904`, `1.5`, `"x"`, `""`, `[]`, `{}`, `[[[]]]`, `true`, `"../../../etc/passwd"`, `99999999999999999999`}
+
+// TestDamagedOutput damages every file that a run reads, at places and in ways
+// of a fixed seed, and runs: nothing panics or hangs, nothing allocates much
+// more than the sound output does, and each error names a file of the output: the
+// damaged one, or one that does not fit it. What cannot be seen, a flipped
+// weight, only has to be survived.
+func TestDamagedOutput(t *testing.T) {
+	sima := filepath.Join(buildSmall(t, "A_BF16_W_INT4"), "sima_files")
+	var err error
+	base := measured(t, func() { err = tryRun(t, sima) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, pattern := range []string{"devkit/*", "elf_files/*"} {
+		found, err := filepath.Glob(filepath.Join(sima, filepath.FromSlash(pattern)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	if len(files) < 20 {
+		t.Fatalf("the output has %d files", len(files))
+	}
+	r := rand.New(rand.NewPCG(2026, 4))
+	cases, refused := 0, 0
+	for _, path := range files {
+		sound, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range damages(r, path, sound) {
+			cases++
+			replace(t, path, d.data)
+			var err error
+			bytes := measured(t, func() { err = tryRun(t, sima) })
+			if err != nil {
+				refused++
+			}
+			what := fmt.Sprintf("%s: %s", filepath.Base(path), d.what)
+			switch {
+			case err != nil && !strings.Contains(err.Error(), sima):
+				t.Errorf("%s: error names no file: %v", what, err)
+			case err != nil && strings.Contains(err.Error(), "Go "):
+				t.Errorf("%s: %v", what, err)
+			case bytes > base+(64<<20):
+				t.Errorf("%s: %d MiB allocated, %d without damage", what, bytes>>20, base>>20)
+			}
+		}
+		replace(t, path, sound)
+	}
+	t.Logf("%d cases, %d refused", cases, refused)
+	if err := tryRun(t, sima); err != nil {
+		t.Errorf("the output that was put back: %v", err)
+	}
+}
+
+// buildSmall builds the checked-in model with a context of 128 tokens.
+func buildSmall(t *testing.T, precision string) string {
+	t.Helper()
+	source, err := filepath.Abs("../../testdata/models/bard-3m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := fmt.Sprintf("model \"m\" {\n  source = %q\n  output = \"out\"\n  context_length = 128\n  language_group_size = 64\n  precision = %q\n}\n", filepath.ToSlash(source), precision)
+	if err := os.WriteFile(filepath.Join(dir, "llima.hcl"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	env := cli.System()
+	var stderr strings.Builder
+	env.Stderr, env.Stdout = &stderr, io.Discard
+	if code := cli.Main(env, []string{"build", "-C", dir, "--progress=quiet"}); code != 0 {
+		t.Fatalf("build: exit code %d\n%s", code, stderr.String())
+	}
+	return filepath.Join(dir, "out")
+}
+
+// replace writes a file anew: it may be a link to a blob, and mapped.
+func replace(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, data, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryRun opens an output and generates from a text; it fails the test where
+// that takes longer than any of it may.
+func tryRun(t *testing.T, sima string) (err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	m, err := runtime.Open(sima)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	ids, err := m.EncodeChat("What's in a name?\n")
+	if err != nil {
+		return err
+	}
+	opt := m.Defaults()
+	opt.MaxTokens = 2
+	_, err = m.Generate(ctx, ids, opt, nil)
+	if ctx.Err() != nil {
+		t.Errorf("not done within the time: %v", err)
+	}
+	return err
+}
+
+// measured returns how many bytes do allocated in all.
+func measured(t *testing.T, do func()) int64 {
+	t.Helper()
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	do()
+	goruntime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
+}
+
+type damage struct {
+	what string
+	data []byte
+}
+
+// effort scales the number of cases.
+func effort() int {
+	if os.Getenv("LLIMA_LONG") != "" {
+		return 20
+	}
+	return 1
+}
+
+// damages lists what to do to a file: cut it, flip bits in it, write numbers
+// over it; and where it is JSON, give its keys other values.
+func damages(r *rand.Rand, path string, sound []byte) []damage {
+	var out []damage
+	add := func(data []byte, format string, args ...any) {
+		out = append(out, damage{fmt.Sprintf(format, args...), data})
+	}
+	n := len(sound)
+	for _, cut := range []int{0, 1, n / 3, n - 1} {
+		add(sound[:max(cut, 0)], "cut to %d of %d bytes", cut, n)
+	}
+	flips, front := 4*effort(), min(n, 4096)
+	if filepath.Ext(path) == ".elf" {
+		flips *= 2
+	}
+	for i := range flips {
+		at := r.IntN(n)
+		if i%2 == 0 { // headers stand in front, and at the end
+			at = r.IntN(front)
+			if i%4 == 0 {
+				at = n - 1 - at
+			}
+		}
+		b := slices.Clone(sound)
+		if i%3 == 0 {
+			copy(b[at:], []byte{0xff, 0xff, 0xff, 0x7f}[:min(4, n-at)])
+		} else {
+			b[at] ^= 1 << r.IntN(8)
+		}
+		add(b, "byte %d is %#02x, was %#02x", at, b[at], sound[at])
+	}
+	if filepath.Ext(path) == ".json" {
+		out = append(out, damagedJSON(r, sound)...)
+	}
+	return out
+}
+
+// damagedJSON gives keys of a document hostile values.
+func damagedJSON(r *rand.Rand, sound []byte) []damage {
+	var out []damage
+	for i, at := range valueSpans(sound) {
+		if i >= 20*effort() && r.IntN(40) != 0 { // an index, a vocabulary
+			continue
+		}
+		v := hostileJSON[r.IntN(len(hostileJSON))]
+		b := slices.Concat(sound[:at[0]], []byte(v), sound[at[1]:])
+		out = append(out, damage{fmt.Sprintf("offset %d: %.40s is %s", at[0], sound[at[0]:at[1]], v), b})
+	}
+	return out
+}
+
+// valueSpans finds the values behind the keys of a JSON document.
+func valueSpans(doc []byte) [][2]int {
+	var out [][2]int
+	dec := json.NewDecoder(strings.NewReader(string(doc)))
+	var walk func()
+	walk = func() {
+		t, err := dec.Token()
+		if err != nil {
+			return
+		}
+		switch t {
+		case json.Delim('{'):
+			for dec.More() {
+				if _, err := dec.Token(); err != nil {
+					return
+				}
+				start := int(dec.InputOffset())
+				for start < len(doc) && (doc[start] == ':' || doc[start] == ' ' || doc[start] == '\n') {
+					start++
+				}
+				walk()
+				out = append(out, [2]int{start, int(dec.InputOffset())})
+			}
+			_, _ = dec.Token()
+		case json.Delim('['):
+			for dec.More() {
+				walk()
+			}
+			_, _ = dec.Token()
+		}
+	}
+	walk()
+	return out
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/llima-build/llima/formats/arch"
@@ -44,7 +45,13 @@ func newModel(tb testing.TB, config []byte) *model {
 // openModel reads bard-3m.
 func openModel(tb testing.TB) *model {
 	tb.Helper()
-	ckpt, err := checkpoint.Open(filepath.Join("..", "testdata", "models", "bard-3m"))
+	return openFolder(tb, filepath.Join("..", "testdata", "models", "bard-3m"))
+}
+
+// openFolder reads a checkpoint of BF16 tensors.
+func openFolder(tb testing.TB, dir string) *model {
+	tb.Helper()
+	ckpt, err := checkpoint.Open(dir)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -69,42 +76,40 @@ const oddConfig = `{"architectures":["LlamaForCausalLM"],"model_type":"llama","h
 // oddModel is a model of oddConfig with random weights.
 func oddModel(tb testing.TB) *model {
 	tb.Helper()
-	m := newModel(tb, []byte(oddConfig))
+	return randomModel(tb, []byte(oddConfig), 3)
+}
+
+// randomModel is a model of a configuration with random weights: matrices
+// small, the weights of norms near those that change nothing.
+func randomModel(tb testing.TB, config []byte, seed uint64) *model {
+	tb.Helper()
+	m := newModel(tb, config)
 	c := m.cfg
-	r := rand.New(rand.NewPCG(3, 5))
-	add := func(name string, shape ...int) {
+	r := rand.New(rand.NewPCG(seed, 5))
+	add := func(name string, shape []int) {
 		n := 1
 		for _, s := range shape {
 			n *= s
 		}
+		mean, spread := 0.0, 0.1
+		if strings.Contains(name, "norm") && !strings.HasPrefix(c.Architecture, "gemma") {
+			mean = 1
+		}
+		if len(shape) == 1 || strings.Contains(name, "conv.conv") {
+			spread = 0.3
+		}
 		data := make([]byte, 2*n)
 		for i := range n {
-			binary.LittleEndian.PutUint16(data[2*i:], tensor.ToBF16(float32(0.1*r.NormFloat64())))
+			binary.LittleEndian.PutUint16(data[2*i:], tensor.ToBF16(float32(mean+spread*r.NormFloat64())))
 		}
 		m.tensors[name] = weight{shape, data}
 	}
-	add("model.embed_tokens.weight", c.VocabSize, c.HiddenSize)
-	add("lm_head.weight", c.VocabSize, c.HiddenSize)
-	add("model.norm.weight", c.HiddenSize)
-	q, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
-	for l := range c.NumHiddenLayers {
-		layer := fmt.Sprintf("model.layers.%d.", l)
-		add(layer+"input_layernorm.weight", c.HiddenSize)
-		add(layer+"post_attention_layernorm.weight", c.HiddenSize)
-		for _, w := range []struct {
-			name string
-			n, k int
-		}{
-			{"self_attn.q_proj", q, c.HiddenSize},
-			{"self_attn.k_proj", kv, c.HiddenSize},
-			{"self_attn.v_proj", kv, c.HiddenSize},
-			{"self_attn.o_proj", c.HiddenSize, q},
-			{"mlp.gate_proj", c.IntermediateSize, c.HiddenSize},
-			{"mlp.up_proj", c.IntermediateSize, c.HiddenSize},
-			{"mlp.down_proj", c.HiddenSize, c.IntermediateSize},
-		} {
-			add(layer+w.name+".weight", w.n, w.k)
-			add(layer+w.name+".bias", w.n)
+	add(c.EmbeddingName(), []int{c.VocabSize, c.HiddenSize})
+	for _, id := range c.Parts() {
+		for _, t := range c.Tensors(id) {
+			if _, have := m.tensors[t.Name]; !have {
+				add(t.Name, t.Shape)
+			}
 		}
 	}
 	return m

@@ -24,6 +24,9 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 	if err != nil {
 		return nil, diag.List{sourceError(c, err)}
 	}
+	if err := a.CheckContext(c.ContextTokens); err != nil {
+		return nil, diag.List{sourceError(c, err)}
+	}
 	m := &Model{Config: c, Arch: a, Params: arch.Params{
 		ContextTokens: c.ContextTokens, GroupTokens: c.GroupTokens, MaskTokens: c.MaskTokens, ReturnLogits: c.ReturnLogits,
 	}}
@@ -32,14 +35,9 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 	for _, id := range a.Parts() {
 		d, ds := c.Rules.Decide(props, config.Layer{PartID: id, FromEnd: a.NumHiddenLayers - id.Index})
 		diags = append(diags, ds...)
-		p := Part{ID: id, Decision: d}
-		if p.WeightBytes, err = m.weightBytes(id, d.Precision); err == nil {
-			p.FloatBytes, err = m.weightBytes(id, config.BF16)
-		}
-		if err != nil {
-			return nil, diag.List{sourceError(c, err)}
-		}
-		m.Parts = append(m.Parts, p)
+		m.Parts = append(m.Parts, Part{
+			ID: id, Decision: d, WeightBytes: m.weightBytes(id, d.Precision), FloatBytes: m.weightBytes(id, config.BF16),
+		})
 	}
 	return m, diags
 }
@@ -112,7 +110,7 @@ func (m *Model) Precisions() []PartPrecision {
 	var out []PartPrecision
 	for l := range m.Arch.NumHiddenLayers {
 		for _, phase := range addr.Phases {
-			for _, part := range []addr.Part{addr.Pre, addr.Post} {
+			for _, part := range []addr.Part{addr.Pre, addr.Post, addr.Conv} {
 				i := slices.IndexFunc(m.Parts, func(p Part) bool { return p.ID == addr.PartID{Phase: phase, Part: part, Index: l} })
 				if i >= 0 && m.Parts[i].Decision.Compile {
 					name := phase.FilePrefix() + "_" + strings.ToLower(part.String())

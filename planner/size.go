@@ -22,7 +22,7 @@ const (
 
 	panelRows   = 16 // outputs that lie together in a program (docs/isa.md §4)
 	bufferAlign = 64 // of buffers and constants
-	cacheUnit   = 32 // tokens of which the KV cache holds a multiple
+	padUnit     = 32 // of which tokens and dims of a head in the cache, and inputs of a matrix, are a multiple
 	topTokens   = 64 // candidates that the last POST returns without logits
 )
 
@@ -37,17 +37,14 @@ type sizeClass struct {
 
 // weightBytes returns what the weights and constants of a part take in its
 // program, in a precision.
-func (m *Model) weightBytes(id addr.PartID, precision config.Precision) (int64, error) {
+func (m *Model) weightBytes(id addr.PartID, precision config.Precision) int64 {
 	class := sizeClass{id.Part, id.Index == m.Arch.NumHiddenLayers-1, precision}
 	if n, ok := m.sizes[class]; ok {
-		return n, nil
+		return n
 	}
 	var weights, consts int64
-	for _, name := range m.Arch.TensorNames(id) {
-		shape, err := m.Arch.Shape(name)
-		if err != nil {
-			return 0, err
-		}
+	for _, t := range m.Arch.Tensors(id) {
+		shape := t.Shape
 		if len(shape) != 2 {
 			elements := int64(1)
 			for _, n := range shape {
@@ -56,16 +53,16 @@ func (m *Model) weightBytes(id addr.PartID, precision config.Precision) (int64, 
 			consts += align(4*elements, bufferAlign) // float32
 			continue
 		}
-		f := FormatOf(precision, name == m.Arch.HeadName())
-		rows := int(align(int64(shape[0]), panelRows))
-		weights += f.CodeBytes(rows, shape[1]) + 2*int64(rows)*int64(f.Groups(shape[1]))
+		f := FormatOf(precision, t.Name == m.Arch.HeadName())
+		rows, cols := int(align(int64(shape[0]), panelRows)), int(align(int64(shape[1]), padUnit))
+		weights += f.CodeBytes(rows, cols) + 2*int64(rows)*int64(f.Groups(cols))
 	}
 	n := align(weights, bufferAlign) + consts
 	if m.sizes == nil {
 		m.sizes = map[sizeClass]int64{}
 	}
 	m.sizes[class] = n
-	return n, nil
+	return n
 }
 
 // EmbeddingBytes returns the size of the table of embeddings.
@@ -79,14 +76,20 @@ func (m *Model) EmbeddingBytes() int64 {
 
 // tableBytes returns the size of the RoPE tables for a context.
 func (m *Model) tableBytes(contextTokens int) int64 {
-	return 2 * 4 * int64(contextTokens) * int64(len(m.Arch.InverseFrequencies()))
+	return 2 * 4 * int64(contextTokens) * int64(m.Arch.RotaryDim/2) * int64(len(m.Arch.Ropes))
 }
 
 // KVCacheBytes returns the size of the KV cache of all layers for a context.
 func (m *Model) KVCacheBytes(contextTokens int) int64 {
 	a := m.Arch
-	tokens := align(int64(contextTokens), cacheUnit)
-	return 2 * 2 * int64(a.NumHiddenLayers) * tokens * int64(a.NumKeyValueHeads) * int64(a.HeadDim)
+	layers := int64(0)
+	for _, l := range a.Layers {
+		if !l.Conv {
+			layers++
+		}
+	}
+	tokens := align(int64(contextTokens), padUnit)
+	return 2 * 2 * layers * tokens * int64(a.NumKeyValueHeads) * align(int64(a.HeadDim), padUnit)
 }
 
 // BufferBytes returns what the host binds to programs: the largest inputs and
@@ -95,8 +98,8 @@ func (m *Model) KVCacheBytes(contextTokens int) int64 {
 func (m *Model) BufferBytes() int64 {
 	a, rows := m.Arch, int64(m.Params.GroupTokens)
 	buffer := func(bytesPerRow int64) int64 { return align(rows*bytesPerRow, bufferAlign) }
-	hidden, attention := buffer(4*int64(a.HiddenSize)), buffer(2*int64(a.NumAttentionHeads)*int64(a.HeadDim))
-	rope := buffer(2 * 4 * int64(len(a.InverseFrequencies())))
+	hidden, attention := buffer(4*int64(a.HiddenSize)), buffer(2*int64(a.NumAttentionHeads)*align(int64(a.HeadDim), padUnit))
+	rope := buffer(4 * int64(a.RotaryDim))
 	head, lastRow := int64(min(topTokens, a.VocabSize))*8, int64(bufferAlign)
 	if m.Params.ReturnLogits {
 		head, lastRow = buffer(4*int64(a.VocabSize)), 0
@@ -108,7 +111,7 @@ func (m *Model) BufferBytes() int64 {
 // Footprint returns what the model is estimated to take on a board, whose
 // name may be "".
 func (m *Model) Footprint(board config.Board) config.Footprint {
-	f, _ := m.footprint(m.Params.ContextTokens, func(p Part) config.Precision { return p.Decision.Precision }) // Inspect has sized all
+	f := m.footprint(m.Params.ContextTokens, func(p Part) config.Precision { return p.Decision.Precision })
 	f.BoardDRAMBytes = board.DRAMBytes
 	f.BF16SizeBytes = m.BF16Footprint().SizeBytes
 	return f
@@ -116,12 +119,11 @@ func (m *Model) Footprint(board config.Board) config.Footprint {
 
 // BF16Footprint returns what the model would take with all weights in BF16.
 func (m *Model) BF16Footprint() config.Footprint {
-	f, _ := m.footprint(m.Params.ContextTokens, func(Part) config.Precision { return config.BF16 }) // Inspect has sized all
-	return f
+	return m.footprint(m.Params.ContextTokens, func(Part) config.Precision { return config.BF16 })
 }
 
 // footprint is the estimate for another context or other precisions.
-func (m *Model) footprint(contextTokens int, precision func(Part) config.Precision) (config.Footprint, error) {
+func (m *Model) footprint(contextTokens int, precision func(Part) config.Precision) config.Footprint {
 	f := config.Footprint{
 		EmbeddingBytes: m.EmbeddingBytes(), KVCacheBytes: m.KVCacheBytes(contextTokens), BufferBytes: m.BufferBytes(),
 		ContextTokens: contextTokens, NumHiddenLayers: m.Arch.NumHiddenLayers,
@@ -143,11 +145,7 @@ func (m *Model) footprint(contextTokens int, precision func(Part) config.Precisi
 		if m.Config.EnableFilterSharing && p.ID.Phase == addr.Decode && precisions[sibling] == pr {
 			continue // its weights are those of prefill
 		}
-		n, err := m.weightBytes(p.ID, pr)
-		if err != nil {
-			return f, err
-		}
-		f.WeightBytes += n
+		f.WeightBytes += m.weightBytes(p.ID, pr)
 	}
 	sizes := m.Params
 	sizes.ContextTokens = contextTokens
@@ -156,7 +154,7 @@ func (m *Model) footprint(contextTokens int, precision func(Part) config.Precisi
 	}
 	f.DRAMBytes = f.WeightBytes + f.EmbeddingBytes + f.KVCacheBytes + f.BufferBytes
 	f.SizeBytes = f.WeightBytes + programs + f.EmbeddingBytes + m.tableBytes(contextTokens)
-	return f, nil
+	return f
 }
 
 // cachePhases lists the phases of which some CACHE part is compiled.
@@ -237,10 +235,10 @@ func (m *Model) RuleTotals() []RuleTotal {
 // name that its tensor and format give them: equal ones are stored once.
 func (m *Model) encodedBytes(p Part, seen map[string]bool) int64 {
 	total := int64(0)
-	for _, name := range m.Arch.TensorNames(p.ID) {
-		shape, err := m.Arch.Shape(name)
+	for _, t := range m.Arch.Tensors(p.ID) {
+		name, shape := t.Name, t.Shape
 		f := FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
-		if key := name + " " + f.String(); err == nil && len(shape) == 2 && f.Bits != (quant.Format{Bits: 16}).Bits && !seen[key] {
+		if key := name + " " + f.String(); len(shape) == 2 && f.Bits != (quant.Format{Bits: 16}).Bits && !seen[key] {
 			seen[key] = true
 			total += f.SizeBytes(shape[0], shape[1])
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/npy"
 	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/formats/tokenizer"
@@ -59,17 +60,28 @@ func (devkit) Run(_ context.Context, a *executor.Action) error {
 	if err := embeddings(a); err != nil {
 		return err
 	}
-	cos, sin, half := m.Arch.RopeTables(m.Params.ContextTokens)
-	for _, t := range []struct {
-		name   string
-		values []float32
-	}{{"rope_cos.npy", cos}, {"rope_sin.npy", sin}} {
-		b, err := npy.EncodeF32(t.values, m.Params.ContextTokens, half)
-		if err != nil {
-			return err
-		}
-		if err := a.WriteFile(t.name, b); err != nil {
-			return err
+	return ropeTables(a)
+}
+
+// ropeTables writes cosines and sines, F32 [context, half], of every rope.
+func ropeTables(a *executor.Action) error {
+	m := a.Target.Model
+	tables, err := m.Arch.RopeTables(m.Params.ContextTokens)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		for _, f := range []struct {
+			suffix string
+			values []float32
+		}{{"_cos.npy", t.Cos}, {"_sin.npy", t.Sin}} {
+			b, err := npy.EncodeF32(f.values, m.Params.ContextTokens, t.Half)
+			if err != nil {
+				return err
+			}
+			if err := a.WriteFile(t.Name+f.suffix, b); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -133,6 +145,33 @@ type languageConfig struct {
 	BOSTokenID        int    `json:"bos_token_id"`
 	EOSTokenIDs       []int  `json:"eos_token_ids"`
 	EmbeddingType     string `json:"embedding_type"`
+
+	// What is left out where every layer attends to everything, and no more.
+	EmbeddingScale float32  `json:"embedding_scale,omitempty"`
+	LayerTypes     []string `json:"layer_types,omitempty"`
+	SlidingWindow  int      `json:"sliding_window,omitempty"`
+	LocalRope      bool     `json:"local_rope,omitempty"`
+	LongRopeFrom   int      `json:"long_rope_from,omitempty"`
+	ConvTaps       int      `json:"conv_taps,omitempty"`
+}
+
+// layers writes what is peculiar to a model's layers.
+func (l *languageConfig) layers(cfg *arch.Config) {
+	if cfg.EmbeddingScale != 1 {
+		l.EmbeddingScale = cfg.EmbeddingScale
+	}
+	l.LongRopeFrom, l.ConvTaps = cfg.LongFrom(), cfg.ConvTaps
+	var types []string
+	plain := true
+	for _, layer := range cfg.Layers {
+		types = append(types, layer.LayerType())
+		plain = plain && layer == arch.Layer{}
+		l.SlidingWindow = max(l.SlidingWindow, layer.Window)
+		l.LocalRope = l.LocalRope || layer.Rope > 0
+	}
+	if !plain {
+		l.LayerTypes = types
+	}
 }
 
 // How embeddings.bin holds the table of embeddings.
@@ -163,6 +202,7 @@ func vlmConfigJSON(m *planner.Model, generation []byte) ([]byte, error) {
 	if m.Config.QuantizeEmbeddings {
 		lang.EmbeddingType = embeddingsINT8
 	}
+	lang.layers(cfg)
 	if generation != nil {
 		var g generationConfig
 		if err := document.Decode(generation, &g); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -44,6 +45,11 @@ func mustParse(t *testing.T, change ...string) *arch.Config {
 	return c
 }
 
+// theta recovers rope_theta from the second inverse frequency.
+func theta(c *arch.Config) float64 {
+	return math.Round(math.Pow(1/float64(c.Ropes[0].Inv[1]), float64(c.HeadDim)/2)/10) * 10
+}
+
 func TestParse(t *testing.T) {
 	c := mustParse(t)
 	if c.Architecture != "llama" || c.HeadDim != 32 || c.BOS != 1 || !slices.Equal(c.EOS, []int{2, 3}) {
@@ -51,17 +57,17 @@ func TestParse(t *testing.T) {
 	}
 	c = mustParse(t, `"head_dim":`, `"num_key_value_heads": null`, `"rope_theta":`, `"bos_token_id": null`, `"eos_token_id": 7`,
 		`"rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"}`)
-	if c.HeadDim != 24 || c.NumKeyValueHeads != 4 || c.RopeTheta != 500000 || c.BOS != -1 || !slices.Equal(c.EOS, []int{7}) {
+	if c.HeadDim != 24 || c.NumKeyValueHeads != 4 || theta(c) != 500000 || c.BOS != -1 || !slices.Equal(c.EOS, []int{7}) {
 		t.Errorf("Parse = %+v, want head_dim 24, 4 kv heads, theta 500000, no bos, eos 7", c)
 	}
-	if c := mustParse(t, `"rope_theta":`, `"rope_scaling": null`, `"rms_norm_eps":`); c.RopeTheta != 10000 || c.RMSNormEps != 1e-6 {
+	if c := mustParse(t, `"rope_theta":`, `"rope_scaling": null`, `"rms_norm_eps":`); theta(c) != 10000 || c.RMSNormEps != 1e-6 {
 		t.Errorf("Parse = %+v, want the defaults of theta and eps", c)
 	}
 }
 
 func TestParseErrors(t *testing.T) {
 	for _, c := range []struct{ change, want string }{
-		{`"model_type": "mamba"`, `model_type "mamba" is not supported; these are: llama`},
+		{`"model_type": "mamba"`, `model_type "mamba" is not supported; these are: gemma, gemma2, gemma3_text, lfm2, llama, mistral, phi3, qwen2, qwen3`},
 		{`"architectures": ["LlamaForSequenceClassification"]`, `only "LlamaForCausalLM" is`},
 		{`"hidden_size":`, "hidden_size is missing"},
 		{`"hidden_size": -4`, "hidden_size = -4, want 1 to"},
@@ -71,11 +77,17 @@ func TestParseErrors(t *testing.T) {
 		{`"head_dim": 33`, "head_dim = 33 is odd"},
 		{`"rms_norm_eps": 0`, "rms_norm_eps = 0, want more than 0"},
 		{`"rope_theta": -1`, "rope_theta = -1, want 1 to"},
-		{`"rope_scaling": {"rope_type": "llama3", "factor": 8}`, `rope_type "llama3" is not supported`},
-		{`"rope_scaling": {"type": "linear", "factor": 2}`, `rope_type "linear" is not supported`},
-		{`"rope_parameters": {"rope_type": "yarn"}`, `rope_type "yarn" is not supported`},
+		{`"rope_scaling": {"rope_type": "llama3", "factor": 8}`, `rope_type "llama3": low_freq_factor is missing`},
+		{`"rope_scaling": {"type": "linear", "factor": 0}`, `rope_type "linear": factor = 0, want more than 0`},
+		{`"rope_parameters": {"rope_type": "yarn"}`, `rope_type "yarn": factor is missing`},
+		{`"rope_parameters": {"rope_type": "longrope", "short_factor": [1], "long_factor": [1]}`, `short_factor has 1 entries, want one for each of 16 frequencies`},
+		{`"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}`, `rope type "mrope" is not supported for llama; these are: default, linear, dynamic, yarn, llama3, longrope`},
+		{`"rope_parameters": {"full_attention": {"rope_type": "default"}}`, `rope_parameters for each layer type are not supported for llama`},
+		{`"layer_types": ["full_attention", "sliding_attention"]`, `layer_types[1] = "sliding_attention" is not supported for llama, where such a layer is full_attention`},
+		{`"layer_types": ["full_attention"]`, `layer_types has 1 entries for num_hidden_layers = 2`},
+		{`"use_bidirectional_attention": true`, `use_bidirectional_attention = true is not supported`},
 		{`"partial_rotary_factor": 0.5`, "partial_rotary_factor = 0.5 is not supported"},
-		{`"hidden_act": "gelu"`, `hidden_act "gelu" is not supported`},
+		{`"hidden_act": "mish"`, `hidden_act "mish" is not supported for llama; these are: gelu, gelu_new,`},
 		{`"eos_token_id": 300`, "eos_token_id = 300 is outside the vocabulary of 300"},
 		{`"bos_token_id": "x"`, "bos_token_id: want a token id"},
 	} {

@@ -22,8 +22,6 @@ const TopCount = 64
 // Producer is the producer name that graphs carry.
 const Producer = "llima"
 
-var negInf = float32(math.Inf(-1))
-
 // Graph is the ONNX graph of one part, or of one cache window of it.
 type Graph struct {
 	Name   string // file name without extension
@@ -43,12 +41,14 @@ func (c *Config) Build(id addr.PartID, p Params, look Lookup) ([]Graph, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("part %v: %w", id, err)
 	}
-	fam, rows := c.family, p.Rows(id.Phase)
-	if id.Part == addr.Cache {
+	if err := c.CheckContext(p.ContextTokens); err != nil {
+		return nil, fmt.Errorf("part %v: %w", id, err)
+	}
+	if id.Part == addr.Cache && !c.Layers[id.Index].Conv {
 		var out []Graph
 		for _, w := range c.Windows(id.Phase, p) {
 			b := newBuilder(c, id, look)
-			fam.cache(c, b, rows, w)
+			b.cache(p.Rows(id.Phase), w)
 			g, err := b.finish(CacheName(id.Phase, w, p), p, w)
 			if err != nil {
 				return nil, err
@@ -58,19 +58,28 @@ func (c *Config) Build(id addr.PartID, p Params, look Lookup) ([]Graph, error) {
 		return out, nil
 	}
 	b := newBuilder(c, id, look)
-	switch id.Part {
-	case addr.Pre:
-		fam.pre(c, &fam.names, b, rows)
-	case addr.Post:
-		fam.post(c, &fam.names, b, rows, p)
-	case addr.Cache, addr.Conv, addr.Vision:
-		return nil, fmt.Errorf("part %v: %s has none", id, c.Architecture)
-	}
+	b.part(p)
 	g, err := b.finish(id.FileName(), p, 0)
 	if err != nil {
 		return nil, err
 	}
 	return []Graph{g}, nil
+}
+
+// part builds a part other than CACHE.
+func (b *builder) part(p Params) {
+	rows := p.Rows(b.id.Phase)
+	conv := b.cfg.Layers[b.id.Index].Conv
+	switch {
+	case b.id.Part == addr.Pre && !conv:
+		b.pre(rows)
+	case b.id.Part == addr.Post && !conv:
+		b.post(rows, p)
+	case b.id.Part == addr.Conv && conv:
+		b.conv(rows, p)
+	default:
+		b.fail("%s has none", b.cfg.Architecture)
+	}
 }
 
 // CacheName returns the vendor's name of a cache program: a group's by its
@@ -86,8 +95,6 @@ func layerName(pattern string, layer int) string {
 	return strings.ReplaceAll(pattern, "%d", strconv.Itoa(layer))
 }
 
-func invSqrt(d int) float32 { return float32(1 / math.Sqrt(float64(d))) }
-
 // value is a typed tensor of a graph under construction.
 type value struct {
 	name  string
@@ -97,20 +104,17 @@ type value struct {
 
 // builder appends nodes and keeps types; its first error stays.
 type builder struct {
-	cfg    *Config
-	id     addr.PartID
-	look   Lookup
-	shapes map[string][]int // of the part's tensors
-	m      onnx.Model
-	known  map[string]bool // names in use
-	err    error
+	cfg     *Config
+	id      addr.PartID
+	look    Lookup // nil: only tensors are listed
+	tensors []TensorShape
+	m       onnx.Model
+	known   map[string]bool // names in use
+	err     error
 }
 
 func newBuilder(c *Config, id addr.PartID, look Lookup) *builder {
-	b := &builder{cfg: c, id: id, look: look, shapes: map[string][]int{}, known: map[string]bool{}}
-	for _, t := range c.family.tensors(c, &c.family.names, id) {
-		b.shapes[t.name] = t.shape
-	}
+	b := &builder{cfg: c, id: id, look: look, known: map[string]bool{}}
 	b.m = onnx.Model{Opset: Opset, Producer: Producer}
 	return b
 }
@@ -121,7 +125,7 @@ func (b *builder) finish(name string, p Params, window int) (Graph, error) {
 	}
 	b.m.Graph.Name = name
 	var meta []onnx.Property
-	if b.id.Part != addr.Post { // the others address the KV cache
+	if b.id.Part == addr.Pre || b.id.Part == addr.Cache { // they address the KV cache
 		meta = append(meta, onnx.Property{Key: "llima.context", Value: strconv.Itoa(p.ContextTokens)})
 	}
 	meta = append(meta,
@@ -178,6 +182,10 @@ func intAttr(name string, v int) onnx.Attr {
 	return onnx.Attr{Name: name, Kind: onnx.AttrInt, Int: int64(v)}
 }
 
+func strAttr(name, v string) onnx.Attr {
+	return onnx.Attr{Name: name, Kind: onnx.AttrString, Str: v}
+}
+
 func floatAttr(name string, v float64) onnx.Attr {
 	return onnx.Attr{Name: name, Kind: onnx.AttrFloat, Float: float32(v)}
 }
@@ -220,12 +228,8 @@ func (b *builder) ints(name string, values ...int64) value {
 	return b.constant(name, onnx.Int64, []int{len(values)}, raw)
 }
 
-func (b *builder) floats(name string, dims []int, values ...float32) value {
-	var raw []byte
-	for _, v := range values {
-		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
-	}
-	return b.constant(name, onnx.Float, dims, raw)
+func (b *builder) float(name string, v float32) value {
+	return b.constant(name, onnx.Float, nil, binary.LittleEndian.AppendUint32(nil, math.Float32bits(v)))
 }
 
 // positions is 0, 1, … n-1.
@@ -238,11 +242,10 @@ func (b *builder) positions(name string, n int) value {
 }
 
 // weight adds a tensor of the checkpoint, by reference, and widens it.
-func (b *builder) weight(name string) value {
-	want, ok := b.shapes[name]
-	if !ok {
-		b.fail("llima: internal error: tensor %q is not in the part's list", name)
-		return value{}
+func (b *builder) weight(name string, want ...int) value {
+	b.tensors = append(b.tensors, TensorShape{name, want})
+	if b.look == nil {
+		return value{name, onnx.Float, want}
 	}
 	dt, shape, ext, err := b.look(name)
 	if err != nil {
@@ -298,13 +301,21 @@ func (b *builder) add(name string, x, y value) value {
 	return b.node("Add", name, []value{x, y}, onnx.Float, x.dims)
 }
 
-func (b *builder) rmsNorm(name string, x value, tensorName string, eps float64) value {
-	return b.node("RMSNormalization", name, []value{x, b.weight(tensorName)}, onnx.Float, x.dims, intAttr("axis", -1), floatAttr("epsilon", eps))
+// name is a tensor's name in the layer at work.
+func (b *builder) name(pattern string) string { return layerName(pattern, b.id.Index) }
+
+// rmsNorm normalises over the last dimension.
+func (b *builder) rmsNorm(label string, x value, pattern string) value {
+	gamma := b.weight(b.name(pattern), x.dims[len(x.dims)-1])
+	if c := b.cfg.family.normOffset; c != 0 {
+		gamma = b.add(label+".scale", gamma, b.float(label+".offset", c))
+	}
+	return b.node("RMSNormalization", label, []value{x, gamma}, onnx.Float, x.dims, intAttr("axis", -1), floatAttr("epsilon", b.cfg.RMSNormEps))
 }
 
-// linear multiplies by a checkpoint's layer of n outputs, bias included.
-func (b *builder) linear(label string, x value, layer string, n int, bias bool) value {
-	biasName := ""
+// linear multiplies by a layer of the checkpoint with n outputs.
+func (b *builder) linear(label string, x value, pattern string, n int, bias bool) value {
+	layer, biasName := b.name(pattern), ""
 	if bias {
 		biasName = layer + ".bias"
 	}
@@ -312,9 +323,25 @@ func (b *builder) linear(label string, x value, layer string, n int, bias bool) 
 }
 
 func (b *builder) gemm(label string, x value, tensorName string, n int, biasName string) value {
-	in := []value{x, b.weight(tensorName)}
+	in := []value{x, b.weight(tensorName, n, x.dims[1])}
 	if biasName != "" {
-		in = append(in, b.weight(biasName))
+		in = append(in, b.weight(biasName, n))
 	}
 	return b.node("Gemm", label, in, onnx.Float, []int{x.dims[0], n}, intAttr("transB", 1))
+}
+
+// split cuts columns apart.
+func (b *builder) split(names []string, x value, sizes ...int) []value {
+	n := onnx.Node{Name: names[0], Op: "Split", Attrs: []onnx.Attr{intAttr("axis", 1)}}
+	n.Inputs = []string{x.name, b.ints(names[0]+".sizes", dims64(sizes)...).name}
+	var out []value
+	for i, name := range names {
+		b.claim(name)
+		v := value{name, x.dtype, []int{x.dims[0], sizes[i]}}
+		n.Outputs = append(n.Outputs, name)
+		b.m.Graph.Values = append(b.m.Graph.Values, info(v))
+		out = append(out, v)
+	}
+	b.m.Graph.Nodes = append(b.m.Graph.Nodes, n)
+	return out
 }

@@ -1,14 +1,17 @@
 // Package arch knows architectures: how each spells its configuration, what
-// its tensors are called, and the ONNX graph of each part. One table describes
-// an architecture. It knows neither quantisation nor the compiler.
+// its tensors are called, and the ONNX graph of each part. One table, in
+// families.go, describes them all. It knows neither quantisation nor the
+// compiler.
 package arch
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/document"
@@ -26,48 +29,66 @@ type Config struct {
 	VocabSize             int
 	MaxPositionEmbeddings int
 	RMSNormEps            float64
-	RopeTheta             float64
+	Activation            Activation
 	TieWordEmbeddings     bool
-	AttentionBias         bool
+	QKVBias               bool
+	OutputBias            bool // of attention
 	MLPBias               bool
-	BOS                   int
+	Layers                []Layer // by index
+	Ropes                 []Rope  // those that layers name, and then "long" where the table has it
+	RotaryDim             int     // how many dims of a head turn, the first ones
+	EmbeddingScale        float32 // by which embeddings are multiplied
+	AttentionScale        float32 // by which scores are multiplied
+	ScoreCap              float32 // scores become cap·tanh(score/cap); 0: they do not
+	LogitCap              float32 // logits likewise
+	ConvTaps              int     // rows that a short convolution sees; 0 where no layer has one
+	ConvBias              bool
+	BOS                   int // -1: none
 	EOS                   []int
 
 	family *family
+	shapes func() map[string][]int // of every tensor, made on first use
 }
 
-// family is one architecture: how it spells its configuration, what its
-// tensors are called, and the graph of each part.
-type family struct {
-	name  string // model_type, which is also the name that users see
-	class string // entry of architectures
-	// parse checks and completes what is peculiar to the architecture.
-	parse func(c *Config, raw *rawConfig) error
-	names names
-	// tensors lists what a part reads, in the order in which its graph does.
-	tensors func(c *Config, n *names, id addr.PartID) []tensorShape
-	pre     func(c *Config, n *names, b *builder, rows int)
-	cache   func(c *Config, b *builder, rows, window int)
-	post    func(c *Config, n *names, b *builder, rows int, p Params)
+// Layer says what is peculiar to one layer.
+type Layer struct {
+	Conv   bool // a short convolution instead of attention
+	Window int  // how many positions a token sees, its own included; 0: all up to its own
+	Rope   int  // index into Ropes
 }
 
-// names are the checkpoint's tensor names; %d is the layer.
-type names struct {
-	embedding, finalNorm, head string
-	inputNorm, postNorm        string
-	q, k, v, o, gate, up, down string // without ".weight" or ".bias"
-}
-
-// families is the table of architectures, sorted by name.
-var families = []*family{llama}
-
-// Supported lists the architectures, sorted.
-func Supported() []string {
-	var all []string
-	for _, f := range families {
-		all = append(all, f.name)
+// LayerType returns the name that config.json has for such a layer.
+func (l Layer) LayerType() string {
+	switch {
+	case l.Conv:
+		return layerConv
+	case l.Window > 0:
+		return layerSliding
 	}
-	return all
+	return layerFull
+}
+
+// The names of layer_types.
+const (
+	layerFull    = "full_attention"
+	layerSliding = "sliding_attention"
+	layerConv    = "conv"
+)
+
+// Activation is the function of the gate in an MLP.
+type Activation string
+
+// The activations.
+const (
+	SiLU     Activation = "silu"
+	GeluTanh Activation = "gelu_tanh"
+	Gelu     Activation = "gelu"
+	ReLU     Activation = "relu"
+)
+
+// activations maps what config.json calls them.
+var activations = map[string]Activation{
+	"silu": SiLU, "swish": SiLU, "gelu": Gelu, "gelu_pytorch_tanh": GeluTanh, "gelu_new": GeluTanh, "relu": ReLU,
 }
 
 // familyOf finds the architecture of a checkpoint that generates text.
@@ -83,38 +104,60 @@ func familyOf(raw *rawConfig) (*family, error) {
 	return f, nil
 }
 
+// Supported lists the architectures, sorted.
+func Supported() []string {
+	var all []string
+	for _, f := range families {
+		all = append(all, f.name)
+	}
+	return all
+}
+
 // rawConfig is config.json as published: both the older and the newer
 // spellings of what changed its name.
 type rawConfig struct {
-	ModelType             string          `json:"model_type"`
-	Architectures         []string        `json:"architectures"`
-	HiddenSize            *int            `json:"hidden_size"`
-	NumHiddenLayers       *int            `json:"num_hidden_layers"`
-	NumAttentionHeads     *int            `json:"num_attention_heads"`
-	NumKeyValueHeads      *int            `json:"num_key_value_heads"`
-	HeadDim               *int            `json:"head_dim"`
-	IntermediateSize      *int            `json:"intermediate_size"`
-	VocabSize             *int            `json:"vocab_size"`
-	MaxPositionEmbeddings *int            `json:"max_position_embeddings"`
-	RMSNormEps            *float64        `json:"rms_norm_eps"`
-	RopeTheta             *float64        `json:"rope_theta"`
-	PartialRotaryFactor   *float64        `json:"partial_rotary_factor"`
-	RopeScaling           *ropeParameters `json:"rope_scaling"`
-	RopeParameters        *ropeParameters `json:"rope_parameters"`
-	HiddenAct             string          `json:"hidden_act"`
-	TieWordEmbeddings     bool            `json:"tie_word_embeddings"`
-	AttentionBias         bool            `json:"attention_bias"`
-	MLPBias               bool            `json:"mlp_bias"`
-	BOS                   json.RawMessage `json:"bos_token_id"`
-	EOS                   json.RawMessage `json:"eos_token_id"`
-}
+	ModelType             string   `json:"model_type"`
+	Architectures         []string `json:"architectures"`
+	HiddenSize            *int     `json:"hidden_size"`
+	NumHiddenLayers       *int     `json:"num_hidden_layers"`
+	NumAttentionHeads     *int     `json:"num_attention_heads"`
+	NumKeyValueHeads      *int     `json:"num_key_value_heads"`
+	HeadDim               *int     `json:"head_dim"`
+	IntermediateSize      *int     `json:"intermediate_size"`
+	VocabSize             *int     `json:"vocab_size"`
+	MaxPositionEmbeddings *int     `json:"max_position_embeddings"`
+	RMSNormEps            *float64 `json:"rms_norm_eps"`
+	NormEps               *float64 `json:"norm_eps"` // LFM2's rms_norm_eps
+	HiddenAct             *string  `json:"hidden_act"`
+	HiddenActivation      *string  `json:"hidden_activation"` // Gemma's hidden_act
+	TieWordEmbeddings     *bool    `json:"tie_word_embeddings"`
+	TieEmbedding          *bool    `json:"tie_embedding"` // older LFM2
+	AttentionBias         bool     `json:"attention_bias"`
+	MLPBias               bool     `json:"mlp_bias"`
 
-// ropeParameters is rope_parameters, or the older rope_scaling.
-type ropeParameters struct {
-	RopeTheta           *float64 `json:"rope_theta"`
-	RopeType            string   `json:"rope_type"`
-	Type                string   `json:"type"` // older spelling of rope_type
-	PartialRotaryFactor *float64 `json:"partial_rotary_factor"`
+	LayerTypes           []string `json:"layer_types"`
+	SlidingWindow        *int     `json:"sliding_window"`
+	UseSlidingWindow     *bool    `json:"use_sliding_window"`
+	MaxWindowLayers      *int     `json:"max_window_layers"`
+	SlidingWindowPattern *int     `json:"sliding_window_pattern"` // older layer_types
+	Bidirectional        *bool    `json:"use_bidirectional_attention"`
+
+	QueryPreAttnScalar *float64 `json:"query_pre_attn_scalar"`
+	ScoreCap           *float64 `json:"attn_logit_softcapping"`
+	LogitCap           *float64 `json:"final_logit_softcapping"`
+
+	ConvTaps        *int     `json:"conv_L_cache"`
+	ConvBias        bool     `json:"conv_bias"`
+	FullAttnIdxs    []int    `json:"full_attn_idxs"` // older layer_types
+	BlockFFDim      *int     `json:"block_ff_dim"`   // older intermediate_size
+	BlockAutoAdjust *bool    `json:"block_auto_adjust_ff_dim"`
+	BlockMultiplier *float64 `json:"block_ffn_dim_multiplier"`
+	BlockMultipleOf *int     `json:"block_multiple_of"`
+
+	rawRope
+
+	BOS json.RawMessage `json:"bos_token_id"`
+	EOS json.RawMessage `json:"eos_token_id"`
 }
 
 // Parse reads config.json. What it says must fit together; an architecture
@@ -128,28 +171,35 @@ func Parse(configJSON []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if raw, err = fam.complete(configJSON); err != nil {
+		return nil, err
+	}
 	c := &Config{Architecture: fam.name, family: fam, BOS: -1}
-	if err := c.sizes(&raw); err != nil {
-		return nil, err
+	c.shapes = sync.OnceValue(c.allShapes)
+	for _, read := range []func(*rawConfig) error{c.sizes, c.features, c.layers, c.ropes, c.tokens} {
+		if err := read(&raw); err != nil {
+			return nil, fmt.Errorf("config.json: %w", err)
+		}
 	}
-	if err := c.rope(&raw); err != nil {
-		return nil, err
+	return c, nil
+}
+
+// complete reads config.json over the family's defaults.
+func (f *family) complete(configJSON []byte) (rawConfig, error) {
+	var raw rawConfig
+	if f.defaults != "" {
+		if err := json.Unmarshal([]byte(f.defaults), &raw); err != nil {
+			panic("llima: internal error: defaults of " + f.name + ": " + err.Error())
+		}
 	}
-	c.TieWordEmbeddings, c.AttentionBias, c.MLPBias = raw.TieWordEmbeddings, raw.AttentionBias, raw.MLPBias
-	bos, err := tokenIDs("bos_token_id", raw.BOS, c.VocabSize)
-	if err != nil {
-		return nil, err
-	}
-	if len(bos) > 0 {
-		c.BOS = bos[0]
-	}
-	if c.EOS, err = tokenIDs("eos_token_id", raw.EOS, c.VocabSize); err != nil {
-		return nil, err
-	}
-	return c, fam.parse(c, &raw)
+	err := json.Unmarshal(configJSON, &raw)
+	return raw, err
 }
 
 func (c *Config) sizes(raw *rawConfig) error {
+	if raw.BlockFFDim != nil {
+		raw.IntermediateSize = raw.BlockFFDim
+	}
 	for _, f := range []struct {
 		key      string
 		value    *int
@@ -172,59 +222,61 @@ func (c *Config) sizes(raw *rawConfig) error {
 		case f.fallback != nil:
 			*f.dst = f.fallback()
 		default:
-			return fmt.Errorf("config.json: %s is missing", f.key)
+			return fmt.Errorf("%s is missing", f.key)
 		}
 		if *f.dst < 1 || *f.dst > f.top {
-			return fmt.Errorf("config.json: %s = %d, want 1 to %d", f.key, *f.dst, f.top)
+			return fmt.Errorf("%s = %d, want 1 to %d", f.key, *f.dst, f.top)
 		}
 	}
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
-		return fmt.Errorf("config.json: num_attention_heads = %d is not a multiple of num_key_value_heads = %d", c.NumAttentionHeads, c.NumKeyValueHeads)
+		return fmt.Errorf("num_attention_heads = %d is not a multiple of num_key_value_heads = %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
 	if raw.HeadDim == nil && c.HiddenSize%c.NumAttentionHeads != 0 {
-		return fmt.Errorf("config.json: hidden_size = %d is not a multiple of num_attention_heads = %d, and head_dim is missing", c.HiddenSize, c.NumAttentionHeads)
+		return fmt.Errorf("hidden_size = %d is not a multiple of num_attention_heads = %d, and head_dim is missing", c.HiddenSize, c.NumAttentionHeads)
 	}
 	if c.HeadDim%2 != 0 {
-		return fmt.Errorf("config.json: head_dim = %d is odd, and rotary embedding turns pairs", c.HeadDim)
+		return fmt.Errorf("head_dim = %d is odd, and rotary embedding turns pairs", c.HeadDim)
 	}
-	c.RMSNormEps = 1e-6
-	if raw.RMSNormEps != nil {
-		c.RMSNormEps = *raw.RMSNormEps
+	return c.feedForward(raw)
+}
+
+// feedForward shrinks and rounds the size of the MLP where the configuration
+// says so: to two thirds, times a factor, up to a multiple.
+func (c *Config) feedForward(raw *rawConfig) error {
+	if raw.BlockAutoAdjust == nil || !*raw.BlockAutoAdjust {
+		return nil
 	}
-	if !(c.RMSNormEps > 0 && c.RMSNormEps < 1) {
-		return fmt.Errorf("config.json: rms_norm_eps = %g, want more than 0 and less than 1", c.RMSNormEps)
+	size := float64(2*c.IntermediateSize) / 3
+	size = math.Floor(size)
+	if raw.BlockMultiplier != nil {
+		size = math.Floor(float64(*raw.BlockMultiplier * size))
+		multiple := 1
+		if raw.BlockMultipleOf != nil {
+			multiple = *raw.BlockMultipleOf
+		}
+		if multiple < 1 || multiple > 1<<20 {
+			return fmt.Errorf("block_multiple_of = %d, want 1 to %d", multiple, 1<<20)
+		}
+		size = math.Ceil(size/float64(multiple)) * float64(multiple)
 	}
+	if !(size >= 1 && size <= 1<<20) {
+		return fmt.Errorf("intermediate_size of %d becomes %g by block_ffn_dim_multiplier and block_multiple_of, want 1 to %d", c.IntermediateSize, size, 1<<20)
+	}
+	c.IntermediateSize = int(size)
 	return nil
 }
 
-func (c *Config) rope(raw *rawConfig) error {
-	c.RopeTheta = 10000
-	if raw.RopeTheta != nil {
-		c.RopeTheta = *raw.RopeTheta
+// tokens reads which tokens begin and end a text.
+func (c *Config) tokens(raw *rawConfig) error {
+	bos, err := tokenIDs("bos_token_id", raw.BOS, c.VocabSize)
+	if err != nil {
+		return err
 	}
-	top := &ropeParameters{PartialRotaryFactor: raw.PartialRotaryFactor}
-	for _, p := range []*ropeParameters{top, raw.RopeScaling, raw.RopeParameters} {
-		if p == nil {
-			continue
-		}
-		if p.PartialRotaryFactor != nil && *p.PartialRotaryFactor != 1 {
-			return fmt.Errorf("config.json: partial_rotary_factor = %g is not supported; only 1 is", *p.PartialRotaryFactor)
-		}
-		if p.RopeTheta != nil {
-			c.RopeTheta = *p.RopeTheta
-		}
-		kind := p.RopeType
-		if kind == "" {
-			kind = p.Type
-		}
-		if kind != "" && kind != "default" {
-			return fmt.Errorf("config.json: rope_type %q is not supported; only \"default\" is", kind)
-		}
+	if len(bos) > 0 {
+		c.BOS = bos[0]
 	}
-	if !(c.RopeTheta >= 1 && c.RopeTheta <= 1e12) {
-		return fmt.Errorf("config.json: rope_theta = %g, want 1 to 1e12", c.RopeTheta)
-	}
-	return nil
+	c.EOS, err = tokenIDs("eos_token_id", raw.EOS, c.VocabSize)
+	return err
 }
 
 // tokenIDs reads a token id, a list of them, or null.
@@ -237,73 +289,14 @@ func tokenIDs(key string, raw json.RawMessage, vocab int) ([]int, error) {
 	if json.Unmarshal(raw, &one) == nil {
 		ids = []int{one}
 	} else if err := json.Unmarshal(raw, &ids); err != nil {
-		return nil, fmt.Errorf("config.json: %s: want a token id or a list of them", key)
+		return nil, fmt.Errorf("%s: want a token id or a list of them", key)
 	}
 	for _, id := range ids {
 		if id < 0 || id >= vocab {
-			return nil, fmt.Errorf("config.json: %s = %d is outside the vocabulary of %d", key, id, vocab)
+			return nil, fmt.Errorf("%s = %d is outside the vocabulary of %d", key, id, vocab)
 		}
 	}
 	return ids, nil
-}
-
-// Params are the sizes that a build chooses, in tokens.
-type Params struct {
-	ContextTokens, GroupTokens, MaskTokens int
-	ReturnLogits                           bool
-}
-
-// maxTokens bounds the sizes of a build.
-const maxTokens = 1 << 24
-
-// check reports sizes that no graph can have.
-func (p Params) check() error {
-	for _, f := range []struct {
-		name  string
-		value int
-	}{{"context", p.ContextTokens}, {"group", p.GroupTokens}, {"mask", p.MaskTokens}} {
-		if f.value < 1 || f.value > maxTokens {
-			return fmt.Errorf("%s of %d tokens, want 1 to %d", f.name, f.value, maxTokens)
-		}
-		if p.ContextTokens%f.value != 0 {
-			return fmt.Errorf("%s of %d tokens does not divide the context of %d", f.name, f.value, p.ContextTokens)
-		}
-	}
-	return nil
-}
-
-// Parts lists the parts of the model: prefill, then decode; by layer.
-func (c *Config) Parts() []addr.PartID {
-	var out []addr.PartID
-	for _, phase := range addr.Phases {
-		for l := range c.NumHiddenLayers {
-			for _, p := range []addr.Part{addr.Pre, addr.Cache, addr.Post} {
-				out = append(out, addr.PartID{Phase: phase, Part: p, Index: l})
-			}
-		}
-	}
-	return out
-}
-
-// Windows lists the cache windows of a phase, rising, in tokens.
-func (c *Config) Windows(phase addr.Phase, p Params) []int {
-	step := p.GroupTokens
-	if phase == addr.Decode {
-		step = p.MaskTokens
-	}
-	var out []int
-	for w := step; step > 0 && w <= p.ContextTokens; w += step {
-		out = append(out, w)
-	}
-	return out
-}
-
-// Rows returns how many tokens a program of the phase handles.
-func (p Params) Rows(phase addr.Phase) int {
-	if phase == addr.Prefill {
-		return p.GroupTokens
-	}
-	return 1
 }
 
 // EmbeddingName returns the name of the token embeddings, [VocabSize, HiddenSize].
@@ -315,4 +308,21 @@ func (c *Config) HeadName() string {
 		return c.family.names.embedding
 	}
 	return c.family.names.head
+}
+
+// Parts lists the parts of the model: prefill, then decode; by layer.
+func (c *Config) Parts() []addr.PartID {
+	var out []addr.PartID
+	for _, phase := range addr.Phases {
+		for l, layer := range c.Layers {
+			parts := []addr.Part{addr.Pre, addr.Cache, addr.Post}
+			if layer.Conv {
+				parts = []addr.Part{addr.Conv}
+			}
+			for _, p := range parts {
+				out = append(out, addr.PartID{Phase: phase, Part: p, Index: l})
+			}
+		}
+	}
+	return out
 }

@@ -2,17 +2,35 @@ package arch
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/internal/addr"
 )
 
-// TensorNames lists the checkpoint's tensors that a part reads, in the order
-// in which its graph does.
+// TensorShape is a tensor of the checkpoint with the shape that the
+// configuration implies.
+type TensorShape struct {
+	Name  string
+	Shape []int
+}
+
+// Tensors lists what a part reads of the checkpoint, in the order in which its
+// graph does.
+func (c *Config) Tensors(id addr.PartID) []TensorShape {
+	if id.Part == addr.Cache {
+		return nil
+	}
+	b := newBuilder(c, id, nil)
+	b.part(Params{ContextTokens: 1, GroupTokens: 1, MaskTokens: 1})
+	return b.tensors
+}
+
+// TensorNames lists the names of [Config.Tensors].
 func (c *Config) TensorNames(id addr.PartID) []string {
 	var out []string
-	for _, m := range c.family.tensors(c, &c.family.names, id) {
-		out = append(out, m.name)
+	for _, t := range c.Tensors(id) {
+		out = append(out, t.Name)
 	}
 	return out
 }
@@ -20,89 +38,78 @@ func (c *Config) TensorNames(id addr.PartID) []string {
 // Shape returns the shape that the configuration implies for a tensor of the
 // checkpoint, one that the embeddings or a part reads.
 func (c *Config) Shape(name string) ([]int, error) {
-	if name == c.EmbeddingName() {
-		return []int{c.VocabSize, c.HiddenSize}, nil
-	}
-	for _, id := range c.Parts() {
-		for _, t := range c.family.tensors(c, &c.family.names, id) {
-			if t.name == name {
-				return t.shape, nil
-			}
-		}
+	if shape, ok := c.shapes()[name]; ok {
+		return shape, nil
 	}
 	return nil, fmt.Errorf("tensor %q is not part of %s", name, c.Architecture)
 }
 
-// tensorShape is a tensor with the shape that the configuration implies.
-type tensorShape struct {
-	name  string
-	shape []int
-}
-
-// decoderTensors lists the tensors of a layer with grouped-query attention
-// and a gated MLP.
-func decoderTensors(c *Config, n *names, id addr.PartID) []tensorShape {
-	attention, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
-	var out []tensorShape
-	vector := func(pattern string) {
-		out = append(out, tensorShape{layerName(pattern, id.Index), []int{c.HiddenSize}})
-	}
-	linear := func(pattern string, rows, cols int, bias bool) {
-		name := layerName(pattern, id.Index)
-		out = append(out, tensorShape{name + ".weight", []int{rows, cols}})
-		if bias {
-			out = append(out, tensorShape{name + ".bias", []int{rows}})
+func (c *Config) allShapes() map[string][]int {
+	out := map[string][]int{c.EmbeddingName(): {c.VocabSize, c.HiddenSize}}
+	for _, id := range c.Parts() {
+		if id.Phase != addr.Prefill {
+			break
 		}
-	}
-	switch id.Part {
-	case addr.Pre:
-		vector(n.inputNorm)
-		linear(n.q, attention, c.HiddenSize, c.AttentionBias)
-		linear(n.k, kv, c.HiddenSize, c.AttentionBias)
-		linear(n.v, kv, c.HiddenSize, c.AttentionBias)
-	case addr.Post:
-		linear(n.o, c.HiddenSize, attention, c.AttentionBias)
-		vector(n.postNorm)
-		linear(n.gate, c.IntermediateSize, c.HiddenSize, c.MLPBias)
-		linear(n.up, c.IntermediateSize, c.HiddenSize, c.MLPBias)
-		linear(n.down, c.HiddenSize, c.IntermediateSize, c.MLPBias)
-		if id.Index == c.NumHiddenLayers-1 {
-			out = append(out, tensorShape{n.finalNorm, []int{c.HiddenSize}}, tensorShape{c.HeadName(), []int{c.VocabSize, c.HiddenSize}})
+		for _, t := range c.Tensors(id) {
+			out[t.Name] = t.Shape
 		}
-	case addr.Cache, addr.Conv, addr.Vision:
 	}
 	return out
 }
 
-// decoderPre builds input norm, projections and RoPE:
-// hidden [M, H], cos and sin [M, D/2] → q [M, heads, D], k and v [M, kvHeads, D].
-func decoderPre(c *Config, n *names, b *builder, rows int) {
-	d := c.HeadDim
+// pre builds input norm, projections, norms of queries and keys, and RoPE:
+// hidden [M, H], cos and sin [M, R/2] → q [M, heads, D], k and v [M, kvHeads, D].
+func (b *builder) pre(rows int) {
+	c, n := b.cfg, &b.cfg.family.names
+	d, half := c.HeadDim, c.RotaryDim/2
 	hidden := b.input("hidden", onnx.Float, rows, c.HiddenSize)
-	cos := b.reshape("cos.batch", b.input("cos", onnx.Float, rows, d/2), 1, rows, d/2)
-	sin := b.reshape("sin.batch", b.input("sin", onnx.Float, rows, d/2), 1, rows, d/2)
-	x := b.rmsNorm("input_norm", hidden, layerName(n.inputNorm, b.id.Index), c.RMSNormEps)
-	for _, p := range []struct {
-		out, label, pattern string
-		heads               int
-		rotate              bool
+	cos := b.reshape("cos.batch", b.input("cos", onnx.Float, rows, half), 1, rows, half)
+	sin := b.reshape("sin.batch", b.input("sin", onnx.Float, rows, half), 1, rows, half)
+	x := b.rmsNorm("input_norm", hidden, n.inputNorm)
+	kinds := []struct {
+		out, label, pattern, norm string
+		heads                     int
+		rotate                    bool
 	}{
-		{"q", "q_proj", n.q, c.NumAttentionHeads, true},
-		{"k", "k_proj", n.k, c.NumKeyValueHeads, true},
-		{"v", "v_proj", n.v, c.NumKeyValueHeads, false},
-	} {
-		y := b.linear(p.label, x, layerName(p.pattern, b.id.Index), p.heads*d, c.AttentionBias)
+		{"q", "q_proj", n.q, n.qNorm, c.NumAttentionHeads, true},
+		{"k", "k_proj", n.k, n.kNorm, c.NumKeyValueHeads, true},
+		{"v", "v_proj", n.v, "", c.NumKeyValueHeads, false},
+	}
+	var fused []value
+	if n.qkv != "" {
+		all := b.linear("qkv_proj", x, n.qkv, (c.NumAttentionHeads+2*c.NumKeyValueHeads)*d, c.QKVBias)
+		fused = b.split([]string{"q_proj", "k_proj", "v_proj"}, all, c.NumAttentionHeads*d, c.NumKeyValueHeads*d, c.NumKeyValueHeads*d)
+	}
+	for i, p := range kinds {
+		var y value
+		if fused != nil {
+			y = fused[i]
+		} else {
+			y = b.linear(p.label, x, p.pattern, p.heads*d, c.QKVBias)
+		}
+		if p.norm != "" {
+			y = b.rmsNorm(p.out+"_norm", b.reshape(p.out+".heads", y, rows, p.heads, d), p.norm)
+		}
 		if p.rotate {
-			y = b.reshape(p.out+".batch", y, 1, rows, p.heads*d)
-			y = b.node("RotaryEmbedding", p.out+".rope", []value{y, cos, sin}, onnx.Float, y.dims, intAttr("interleaved", 0), intAttr("num_heads", p.heads))
+			y = b.rotary(p.out, b.reshape(p.out+".batch", y, 1, rows, p.heads*d), cos, sin, p.heads)
 		}
 		b.output(b.reshape(p.out, y, rows, p.heads, d))
 	}
 }
 
-// decoderCache builds attention over a window of W tokens:
+// rotary turns the first RotaryDim dims of every head.
+func (b *builder) rotary(out string, x, cos, sin value, heads int) value {
+	attrs := []onnx.Attr{intAttr("interleaved", 0), intAttr("num_heads", heads)}
+	if b.cfg.RotaryDim < b.cfg.HeadDim {
+		attrs = append(attrs, intAttr("rotary_embedding_dim", b.cfg.RotaryDim))
+	}
+	return b.node("RotaryEmbedding", out+".rope", []value{x, cos, sin}, onnx.Float, x.dims, attrs...)
+}
+
+// cache builds attention over a window of W tokens:
 // q [M, heads, D], K and V [W, kvHeads, D], spans int32 [M, 2] → attention [M, heads·D].
-func decoderCache(c *Config, b *builder, rows, window int) {
+func (b *builder) cache(rows, window int) {
+	c := b.cfg
 	heads, kv, d := c.NumAttentionHeads, c.NumKeyValueHeads, c.HeadDim
 	group := heads / kv
 	q := b.input("q", onnx.Float, rows, heads, d)
@@ -112,8 +119,11 @@ func decoderCache(c *Config, b *builder, rows, window int) {
 
 	q = b.reshape("q.groups", b.transpose("q.heads", q, 1, 0, 2), kv, group*rows, d)
 	scores := b.matMul("scores", q, b.transpose("K.heads", k, 1, 2, 0))
-	scale := b.floats("scale", nil, invSqrt(d))
+	scale := b.float("scale", c.AttentionScale)
 	scores = b.node("Mul", "scores.scaled", []value{scores, scale}, onnx.Float, scores.dims)
+	if c.ScoreCap != 0 {
+		scores = b.softCap("scores.capped", scores, c.ScoreCap)
+	}
 	scores = b.reshape("scores.rows", scores, kv, group, rows, window)
 
 	column := func(name string, i int) value {
@@ -124,7 +134,7 @@ func decoderCache(c *Config, b *builder, rows, window int) {
 	from := b.node("GreaterOrEqual", "seen.from", []value{positions, column("span.lo", 0)}, onnx.Bool, mask)
 	to := b.node("Less", "seen.to", []value{positions, column("span.hi", 1)}, onnx.Bool, mask)
 	seen := b.node("And", "seen", []value{from, to}, onnx.Bool, mask)
-	scores = b.node("Where", "scores.masked", []value{seen, scores, b.floats("unseen", nil, negInf)}, onnx.Float, scores.dims)
+	scores = b.node("Where", "scores.masked", []value{seen, scores, b.float("unseen", negInf)}, onnx.Float, scores.dims)
 	probs := b.node("Softmax", "probs", []value{scores}, onnx.Float, scores.dims, intAttr("axis", -1))
 
 	probs = b.reshape("probs.groups", probs, kv, group*rows, window)
@@ -133,33 +143,103 @@ func decoderCache(c *Config, b *builder, rows, window int) {
 	b.output(b.reshape("attention", out, rows, heads*d))
 }
 
-// decoderPost builds output projection, norms and MLP, and the head in the last layer:
-// attention [M, heads·D], hidden [M, H] → hidden_out [M, H], or logits [M, V],
-// or top_values and top_ids [1, k].
-func decoderPost(c *Config, n *names, b *builder, rows int, p Params) {
-	last := b.id.Index == c.NumHiddenLayers-1
+// post builds output projection, norms and MLP, and the head in the last layer:
+// attention [M, heads·D], hidden [M, H] → hidden_out [M, H], or what head gives.
+func (b *builder) post(rows int, p Params) {
+	c, n := b.cfg, &b.cfg.family.names
 	attention := b.input("attention", onnx.Float, rows, c.NumAttentionHeads*c.HeadDim)
 	hidden := b.input("hidden", onnx.Float, rows, c.HiddenSize)
-	o := b.linear("o_proj", attention, layerName(n.o, b.id.Index), c.HiddenSize, c.AttentionBias)
-	h := b.add("residual", hidden, o)
-	x := b.rmsNorm("post_norm", h, layerName(n.postNorm, b.id.Index), c.RMSNormEps)
-	gate := b.linear("gate_proj", x, layerName(n.gate, b.id.Index), c.IntermediateSize, c.MLPBias)
-	up := b.linear("up_proj", x, layerName(n.up, b.id.Index), c.IntermediateSize, c.MLPBias)
-	sigmoid := b.node("Sigmoid", "gate.sigmoid", []value{gate}, onnx.Float, gate.dims)
-	silu := b.node("Mul", "gate.silu", []value{gate, sigmoid}, onnx.Float, gate.dims)
-	act := b.node("Mul", "mlp", []value{silu, up}, onnx.Float, gate.dims)
-	down := b.linear("down_proj", act, layerName(n.down, b.id.Index), c.HiddenSize, c.MLPBias)
-	if !last {
-		b.output(b.add("hidden_out", h, down))
-		return
+	o := b.linear("o_proj", attention, n.o, c.HiddenSize, c.OutputBias)
+	if n.attentionNorm != "" {
+		o = b.rmsNorm("attention_norm", o, n.attentionNorm)
+	}
+	b.mlp(b.add("residual", hidden, o), p)
+}
+
+// conv builds a whole layer with a gated short convolution:
+// hidden [M, H], state [taps-1, H] → gated [M, H], the rows that later states
+// consist of, and hidden_out [M, H], or what head gives.
+func (b *builder) conv(rows int, p Params) {
+	c, n := b.cfg, &b.cfg.family.names
+	h, taps := c.HiddenSize, c.ConvTaps
+	hidden := b.input("hidden", onnx.Float, rows, h)
+	state := b.input("state", onnx.Float, taps-1, h)
+	x := b.rmsNorm("input_norm", hidden, n.inputNorm)
+	in := b.split([]string{"conv.b", "conv.c", "conv.x"}, b.linear("in_proj", x, n.convIn, 3*h, c.ConvBias), h, h, h)
+	gated := b.node("Mul", "gated", []value{in[0], in[2]}, onnx.Float, in[0].dims)
+	b.output(gated)
+	all := []int{taps - 1 + rows, h}
+	seen := b.node("Concat", "conv.rows", []value{state, gated}, onnx.Float, all, intAttr("axis", 0))
+	seen = b.reshape("conv.batch", b.transpose("conv.channels", seen, 1, 0), 1, h, all[0])
+	args := []value{seen, b.weight(b.name(n.conv)+".weight", h, 1, taps)}
+	if c.ConvBias {
+		args = append(args, b.weight(b.name(n.conv)+".bias", h))
+	}
+	y := b.node("Conv", "conv", args, onnx.Float, []int{1, h, rows}, intAttr("group", h))
+	y = b.transpose("conv.out", b.reshape("conv.flat", y, h, rows), 1, 0)
+	y = b.node("Mul", "conv.gated", []value{in[1], y}, onnx.Float, y.dims)
+	b.mlp(b.add("residual", hidden, b.linear("out_proj", y, n.convOut, h, c.ConvBias)), p)
+}
+
+// mlp builds the second half of a layer, and the head where it is the last.
+func (b *builder) mlp(h value, p Params) {
+	c, n := b.cfg, &b.cfg.family.names
+	size := c.IntermediateSize
+	x := b.rmsNorm("post_norm", h, n.mlpInputNorm)
+	var gate, up value
+	if n.gateUp != "" {
+		both := b.split([]string{"gate_proj", "up_proj"}, b.linear("gate_up_proj", x, n.gateUp, 2*size, c.MLPBias), size, size)
+		gate, up = both[0], both[1]
+	} else {
+		gate = b.linear("gate_proj", x, n.gate, size, c.MLPBias)
+		up = b.linear("up_proj", x, n.up, size, c.MLPBias)
+	}
+	act := b.node("Mul", "mlp", []value{b.activate(gate), up}, onnx.Float, gate.dims)
+	down := b.linear("down_proj", act, n.down, c.HiddenSize, c.MLPBias)
+	if n.mlpOutputNorm != "" {
+		down = b.rmsNorm("mlp_norm", down, n.mlpOutputNorm)
 	}
 	h = b.add("hidden_out", h, down)
+	if b.id.Index == c.NumHiddenLayers-1 {
+		b.head(h, p)
+	} else {
+		b.output(h)
+	}
+}
+
+// activate applies the activation to the gate.
+func (b *builder) activate(x value) value {
+	unary := func(op, name string, attrs ...onnx.Attr) value {
+		return b.node(op, name, []value{x}, onnx.Float, x.dims, attrs...)
+	}
+	switch b.cfg.Activation {
+	case SiLU:
+		return b.node("Mul", "gate.silu", []value{x, unary("Sigmoid", "gate.sigmoid")}, onnx.Float, x.dims)
+	case GeluTanh:
+		return unary("Gelu", "gate.gelu", strAttr("approximate", "tanh"))
+	case Gelu:
+		return unary("Gelu", "gate.gelu", strAttr("approximate", "none"))
+	case ReLU:
+		return unary("Relu", "gate.relu")
+	}
+	panic("llima: internal error: activation " + string(b.cfg.Activation))
+}
+
+// head builds final norm and output head: logits [M, V], or top_values and
+// top_ids [1, k] of row last_row.
+func (b *builder) head(h value, p Params) {
+	c := b.cfg
 	if !p.ReturnLogits && b.id.Phase == addr.Prefill {
 		row := b.input("last_row", onnx.Int32, 1)
 		h = b.node("Gather", "last_hidden", []value{h, row}, onnx.Float, []int{1, c.HiddenSize}, intAttr("axis", 0))
 	}
-	h = b.rmsNorm("final_norm", h, n.finalNorm, c.RMSNormEps)
-	logits := b.gemm("logits", h, c.HeadName(), c.VocabSize, "")
+	h = b.rmsNorm("final_norm", h, c.family.names.finalNorm)
+	var logits value
+	if c.LogitCap == 0 {
+		logits = b.gemm("logits", h, c.HeadName(), c.VocabSize, "")
+	} else {
+		logits = b.softCap("logits", b.gemm("logits.raw", h, c.HeadName(), c.VocabSize, ""), c.LogitCap)
+	}
 	if p.ReturnLogits {
 		b.output(logits)
 		return
@@ -170,3 +250,13 @@ func decoderPost(c *Config, n *names, b *builder, rows int, p Params) {
 	b.output(top[0])
 	b.output(b.node("Cast", "top_ids", []value{top[1]}, onnx.Int32, []int{1, k}, intAttr("to", int(onnx.Int32))))
 }
+
+// softCap is limit·tanh(x/limit).
+func (b *builder) softCap(name string, x value, limit float32) value {
+	by := b.float(name+".limit", limit)
+	x = b.node("Div", name+".ratio", []value{x, by}, onnx.Float, x.dims)
+	x = b.node("Tanh", name+".tanh", []value{x}, onnx.Float, x.dims)
+	return b.node("Mul", name, []value{x, by}, onnx.Float, x.dims)
+}
+
+var negInf = float32(math.Inf(-1))

@@ -31,7 +31,7 @@ func TestInverseFrequencies(t *testing.T) {
 		1.0, 0.3162277638912201, 0.10000000149011612, 0.03162277862429619,
 		0.009999999776482582, 0.003162277862429619, 0.0010000000474974513, 0.0003162277862429619,
 	}
-	got := c.InverseFrequencies()
+	got := c.Ropes[0].Inv
 	for i := range want {
 		if got[i] != float32(want[i]) {
 			t.Errorf("InverseFrequencies()[%d] = %v, want %v", i, got[i], want[i])
@@ -42,11 +42,15 @@ func TestInverseFrequencies(t *testing.T) {
 func TestRopeTables(t *testing.T) {
 	c := mustParse(t, `"head_dim": 64`, `"rope_theta": 500000`)
 	const context = 4096
-	cos, sin, half := c.RopeTables(context)
+	tables, err := c.RopeTables(context)
+	if err != nil || len(tables) != 1 || tables[0].Name != "rope" {
+		t.Fatalf("RopeTables = %d tables, %v, want rope", len(tables), err)
+	}
+	cos, sin, half := tables[0].Cos, tables[0].Sin, tables[0].Half
 	if half != 32 || len(cos) != context*half || len(sin) != context*half {
 		t.Fatalf("RopeTables = %d, %d values of %d, want %d of 32", len(cos), len(sin), half, context*32)
 	}
-	inv := c.InverseFrequencies()
+	inv := c.Ropes[0].Inv
 	worst := int64(0)
 	for p := range context {
 		for i, f := range inv {
@@ -96,6 +100,8 @@ func BenchmarkRopeTables(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		c.RopeTables(1024)
+		if _, err := c.RopeTables(1024); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -3,7 +3,7 @@ package ir
 // panelCols is the width of a weight panel, by which gate and up alternate.
 const panelCols = 16
 
-// matchSilu turns mul(x, sigmoid(x)) into silu(x).
+// matchSilu turns mul(x, sigmoid(x)) into act silu.
 func matchSilu(f *Func) error {
 	users := f.Users()
 	for _, n := range f.Nodes {
@@ -12,7 +12,7 @@ func matchSilu(f *Func) error {
 		}
 		for i, s := range n.Args {
 			if s.Op == Sigmoid && s.Args[0] == n.Args[1-i] && len(users[s]) == 1 {
-				n.Op, n.Args = Silu, []*Node{n.Args[1-i]}
+				n.Op, n.Fn, n.Args = Act, Silu, []*Node{n.Args[1-i]}
 				break
 			}
 		}
@@ -20,7 +20,7 @@ func matchSilu(f *Func) error {
 	return removeDead(f)
 }
 
-// fuseGLU turns mul(silu(gate), up) into glu.silu of one interleaved linear.
+// fuseGLU turns mul(act(gate), up) into glu of one interleaved linear.
 // Pairs that differ in operand or format stay as they are.
 func fuseGLU(f *Func) error {
 	users := f.Users()
@@ -30,7 +30,7 @@ func fuseGLU(f *Func) error {
 		}
 		for i, s := range n.Args {
 			up := n.Args[1-i]
-			if s.Op != Silu || !fusable(users, s.Args[0], up) || len(users[s]) != 1 {
+			if s.Op != Act || !fusable(users, s.Args[0], up) || len(users[s]) != 1 {
 				continue
 			}
 			gate := s.Args[0]
@@ -47,7 +47,7 @@ func fuseGLU(f *Func) error {
 				both.Args = append(both.Args, bias)
 			}
 			f.InsertBefore(n, nodes...)
-			n.Op, n.Args = GLU, []*Node{both}
+			n.Op, n.Fn, n.Args = GLU, s.Fn, []*Node{both}
 			break
 		}
 	}

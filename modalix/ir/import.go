@@ -253,7 +253,10 @@ func (im *importer) output(o *onnx.ValueInfo, positions *Node) error {
 		return fmt.Errorf("%s%v of %s in another order or type", t, shape, n.Type)
 	}
 	if o.Name != "k" && o.Name != "v" {
-		im.f.Append(&Node{Op: Output, Name: o.Name, Type: n.Type, Args: []*Node{n}})
+		out := im.f.Append(&Node{Op: Output, Name: o.Name, Type: n.Type, Args: []*Node{n}})
+		if len(shape) == 3 {
+			out.Heads, out.HeadDim = shape[1], shape[2]
+		}
 		return nil
 	}
 	if len(shape) != 3 || positions == nil {

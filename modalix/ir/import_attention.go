@@ -10,7 +10,7 @@ import (
 	"github.com/llima-build/llima/formats/onnx"
 )
 
-// rotary imports a rotation of all dims of every head, [batch, tokens,
+// rotary imports a rotation of the first dims of every head, [batch, tokens,
 // hidden] or [batch, heads, tokens, headDim].
 func (im *importer) rotary(n *onnx.Node) (value, error) {
 	x, err := im.arg(n, 0)
@@ -59,12 +59,15 @@ func (im *importer) rotary(n *onnx.Node) (value, error) {
 	if err := im.rotaryPositions(n, cos.shape, node.Type.Rows); err != nil {
 		return x, err
 	}
-	if headDim != im.rope.Type.Cols || dim != 0 && dim != int64(headDim) || int(heads)*headDim != node.Type.Cols || im.rope.Type.Rows != node.Type.Rows {
-		return x, fmt.Errorf("%d heads of %d with tables for %d dims and %d rows", heads, headDim, im.rope.Type.Cols, im.rope.Type.Rows)
+	if dim == 0 {
+		dim = int64(headDim)
+	}
+	if dim > int64(headDim) || int(dim) != im.rope.Type.Cols || int(heads)*headDim != node.Type.Cols || im.rope.Type.Rows != node.Type.Rows {
+		return x, fmt.Errorf("%d dims of %d heads of %d with tables for %d dims and %d rows", dim, heads, headDim, im.rope.Type.Cols, im.rope.Type.Rows)
 	}
 	t := node.Type
 	t.DType = F32
-	x.view.node = im.f.Append(&Node{Op: Rope, Type: t, Args: []*Node{node, im.rope}, Heads: int(heads), HeadDim: headDim})
+	x.view.node = im.f.Append(&Node{Op: Rope, Type: t, Args: []*Node{node, im.rope}, Heads: int(heads), HeadDim: headDim, Rotary: int(dim)})
 	return x, nil
 }
 
@@ -219,19 +222,75 @@ func softmaxOf(n *Node) *Node {
 	return n
 }
 
-// scale imports scores times a number.
+// scale imports scores times a number, or the end of a cap:
+// number · tanh(x / number).
 func (im *importer) scale(x value, by *onnx.Tensor) (value, error) {
-	if x.kind != kindTensor || x.view.node.Op != Scores || by.External != nil || by.DType != onnx.Float {
-		return x, errors.New("only scores can be multiplied by a constant")
+	if x.kind != kindTensor || x.view.node.Op != Scores && x.view.node.Op != Tanh {
+		return x, errors.New("only scores and a tanh can be multiplied by a constant")
 	}
-	data, err := floats(by, 1)
+	f, err := single(by)
 	if err != nil {
 		return x, err
 	}
+	if x.view.node.Op == Scores {
+		return im.over(x, &Node{Op: Scale, Scale: f}), nil
+	}
+	ratio := x.view.node.Args[0]
+	if ratio.Scale != f || !(f > 0) {
+		return x, fmt.Errorf("tanh of a ratio by %v is multiplied by %v", ratio.Scale, f)
+	}
+	x.view.node = ratio.Args[0]
+	return im.over(x, &Node{Op: SoftCap, Cap: f}), nil
+}
+
+// over defines a node of the same shape on x, in the same view.
+func (im *importer) over(x value, node *Node) value {
 	s := x.view.node
-	x.view.node = im.f.Append(&Node{
-		Op: Scale, Type: s.Type, Args: []*Node{s}, Heads: s.Heads, KVHeads: s.KVHeads, HeadDim: s.HeadDim,
-		Scale: math.Float32frombits(binary.LittleEndian.Uint32(data)),
-	})
-	return x, nil
+	node.Type, node.Args = Type{F32, s.Type.Rows, s.Type.Cols}, []*Node{s}
+	node.Heads, node.KVHeads, node.HeadDim = s.Heads, s.KVHeads, s.HeadDim
+	x.view.node = im.f.Append(node)
+	return x
+}
+
+// ratio imports the beginning of a cap.
+func (im *importer) ratio(n *onnx.Node) (value, error) {
+	x, err := im.arg(n, 0)
+	if err != nil {
+		return x, err
+	}
+	by, err := im.arg(n, 1)
+	if err != nil {
+		return x, err
+	}
+	if x.kind != kindTensor || x.view.node.Type.DType != F32 || by.kind != kindConst {
+		return x, errors.New("only a float32 tensor can be divided, by a constant")
+	}
+	f, err := single(by.tensor)
+	if err != nil {
+		return x, err
+	}
+	return im.over(x, &Node{Op: Ratio, Scale: f}), nil
+}
+
+func (im *importer) tanh(n *onnx.Node) (value, error) {
+	x, err := im.arg(n, 0)
+	if err != nil {
+		return x, err
+	}
+	if x.kind != kindTensor || x.view.node.Op != Ratio {
+		return x, errors.New("want a tensor divided by a constant")
+	}
+	return im.over(x, &Node{Op: Tanh}), nil
+}
+
+// single returns an inline float32 number.
+func single(t *onnx.Tensor) (float32, error) {
+	if t.External != nil || t.DType != onnx.Float {
+		return 0, errors.New("the constant is not an inline FLOAT")
+	}
+	data, err := floats(t, 1)
+	if err != nil {
+		return 0, err
+	}
+	return math.Float32frombits(binary.LittleEndian.Uint32(data)), nil
 }

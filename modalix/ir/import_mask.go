@@ -201,7 +201,7 @@ func (im *importer) where(n *onnx.Node) (value, error) {
 		return x, errors.New("the masked value is not -Inf")
 	}
 	node := x.view.node
-	if node.Op != Scores && node.Op != Scale {
+	if node.Op != Scores && node.Op != Scale && (node.Op != SoftCap || node.Heads == 0) {
 		return x, fmt.Errorf("masks %s, want scores", node.Op)
 	}
 	rows := node.Type.Rows / node.Heads

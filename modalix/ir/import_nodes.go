@@ -34,12 +34,26 @@ func (im *importer) node(n *onnx.Node) error {
 		v, err = im.dequantize(n)
 	case "Add", "Mul":
 		v, err = im.binary(n)
+	case "Div":
+		v, err = im.ratio(n)
+	case "Tanh":
+		v, err = im.tanh(n)
 	case "Sigmoid":
-		v, err = im.sigmoid(n)
+		v, err = im.unary(n, &Node{Op: Sigmoid})
+	case "Gelu":
+		v, err = im.gelu(n)
+	case "Relu":
+		v, err = im.unary(n, &Node{Op: Act, Fn: Relu})
+	case "Concat":
+		v, err = im.concat(n)
+	case "Conv":
+		v, err = im.conv(n)
 	case "RotaryEmbedding":
 		v, err = im.rotary(n)
-	case "Gather", "Slice", "Split":
+	case "Gather", "Slice":
 		v, err = im.pick(n)
+	case "Split":
+		v, err = im.split(n)
 	case "GreaterOrEqual", "LessOrEqual", "Less", "Greater":
 		v, err = im.compare(n)
 	case "And":
@@ -151,11 +165,20 @@ func (im *importer) cast(n *onnx.Node) (value, error) {
 	return v, nil
 }
 
-// norm imports RMSNormalization over the last dimension.
+// norm imports RMSNormalization over the last dimension, which is a whole row
+// or the dims of every head of one.
 func (im *importer) norm(n *onnx.Node) (value, error) {
-	x, err := im.plain(n, 0)
+	v, err := im.arg(n, 0)
 	if err != nil {
 		return value{}, err
+	}
+	x := v.view
+	if v.kind != kindTensor || len(x.dims) == 0 || !slices.Equal(slices.Concat(x.dims...), x.order) {
+		return value{}, fmt.Errorf("input %q is not in row-major order", n.Inputs[0])
+	}
+	live := product(x.dims[len(x.dims)-1])
+	if x.node.Type.Cols%live != 0 {
+		return value{}, fmt.Errorf("%v of rows of %d", x.shape(), x.node.Type.Cols)
 	}
 	if _, err := wantInt(n, "axis", -1, -1, int64(len(x.dims)-1)); err != nil {
 		return value{}, err
@@ -164,11 +187,15 @@ func (im *importer) norm(n *onnx.Node) (value, error) {
 	if a, ok := attr(n, "epsilon"); ok {
 		eps = a.Float
 	}
-	gamma, err := im.vector(n, 1, x.node.Type.Cols)
+	gamma, err := im.vector(n, 1, live)
 	if err != nil {
 		return value{}, err
 	}
-	return im.define(&Node{Op: Norm, Type: Type{F32, x.node.Type.Rows, x.node.Type.Cols}, Args: []*Node{x.node, gamma}, Eps: eps}, x.shape()), nil
+	node := &Node{Op: Norm, Type: Type{F32, x.node.Type.Rows, x.node.Type.Cols}, Args: []*Node{x.node, gamma}, Eps: eps}
+	if live < x.node.Type.Cols || len(x.dims) == 3 && len(x.dims[1]) == 0 {
+		node.Heads, node.HeadDim, node.Live = x.node.Type.Cols/live, live, live
+	}
+	return im.define(node, x.shape()), nil
 }
 
 // gemm imports a linear on a BF16 matrix.
@@ -325,6 +352,9 @@ func (im *importer) binary(n *onnx.Node) (value, error) {
 	if err != nil {
 		return y, err
 	}
+	if x.kind == kindConst && y.kind == kindConst {
+		return im.fold(n.Op, x.tensor, y.tensor)
+	}
 	swapped := *n
 	if x.kind == kindConst {
 		x, y = y, x
@@ -362,12 +392,25 @@ func (im *importer) bias(n *onnx.Node, x value) (value, error) {
 	return x, im.addBias(n, 1, x.view.node)
 }
 
-func (im *importer) sigmoid(n *onnx.Node) (value, error) {
+// unary imports a function of every element.
+func (im *importer) unary(n *onnx.Node, node *Node) (value, error) {
 	x, err := im.plain(n, 0)
 	if err != nil {
 		return value{}, err
 	}
-	return im.define(&Node{Op: Sigmoid, Type: Type{F32, x.node.Type.Rows, x.node.Type.Cols}, Args: []*Node{x.node}}, x.shape()), nil
+	node.Type, node.Args = Type{F32, x.node.Type.Rows, x.node.Type.Cols}, []*Node{x.node}
+	return im.define(node, x.shape()), nil
+}
+
+func (im *importer) gelu(n *onnx.Node) (value, error) {
+	switch a, _ := attr(n, "approximate"); a.Str {
+	case "", "none":
+		return im.unary(n, &Node{Op: Act, Fn: Gelu})
+	case "tanh":
+		return im.unary(n, &Node{Op: Act, Fn: GeluTanh})
+	default:
+		return value{}, fmt.Errorf("attribute approximate = %q is not supported", a.Str)
+	}
 }
 
 func (im *importer) topK(n *onnx.Node) (value, error) {

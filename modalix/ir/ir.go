@@ -65,14 +65,17 @@ const (
 	Input     Op = iota // a buffer of segment IN, named
 	Const               // Data, row-major
 	Cast                // to Type.DType, ties to even
-	Norm                // RMS norm of arg 0 by the vector arg 1, Eps
+	Norm                // RMS norm of arg 0 by the vector arg 1, Eps; with Heads, of Live dims of every head
 	Linear              // arg 0 [M,K] BF16 times the weight matrices, plus bias arg 1 where there is one
 	Add                 // arg 0 + arg 1
 	Mul                 // arg 0 * arg 1 (import)
 	Sigmoid             // (import)
-	Silu                // x * sigmoid(x) (import)
-	GLU                 // silu(gate) * up of an interleaved Linear: panels of 16 columns alternate
-	Rope                // rotary embedding of every head of arg 0 by arg 1, [M,HeadDim]: cos then sin
+	Ratio               // arg 0 / Scale (import)
+	Tanh                // (import)
+	SoftCap             // Cap * tanh(arg 0 / Cap)
+	Act                 // Fn of arg 0
+	GLU                 // Fn(gate) * up of an interleaved Linear: panels of 16 columns alternate
+	Rope                // rotary embedding of Rotary dims of every head of arg 0 by arg 1, [M,Rotary]: cos then sin
 	Slice               // columns [Lo, Lo+Cols) of arg 0
 	Append              // arg 0 [M, KVHeads*HeadDim] appended to the cache at positions arg 1; Name "k" or "v"
 	Cached              // the first Rows tokens of the cache; Name "k" or "v"
@@ -80,7 +83,9 @@ const (
 	Scale               // arg 0 * Scale (import)
 	Softmax             // by rows, over the columns in the half-open span arg 1[token] (import)
 	Values              // arg 0 · arg 1 per head (import)
-	Attention           // softmax(Scale · q·K^T) · V: arg 0 q, arg 1 K, arg 2 V, arg 3 spans
+	Attention           // softmax(Scale · q·K^T) · V, scores capped where Cap is set: arg 0 q, arg 1 K, arg 2 V, arg 3 spans
+	Concat              // rows of arg 0, then rows of arg 1 (import)
+	Conv                // sum over taps t of arg 2[t] * row m+t of arg 1 followed by arg 0, by columns, plus bias arg 3 where there is one
 	Gather              // row arg 1[0] of arg 0
 	TopK                // the K best columns of each row, value falling then index rising
 	Output              // arg 0 to a buffer of segment OUT, named
@@ -88,8 +93,8 @@ const (
 
 var opNames = [...]string{
 	Input: "input", Const: "const", Cast: "cast", Norm: "norm.rms", Linear: "linear", Add: "add", Mul: "mul",
-	Sigmoid: "sigmoid", Silu: "silu", GLU: "glu.silu", Rope: "rope", Slice: "slice", Append: "append", Cached: "cached",
-	Scores: "scores", Scale: "scale", Softmax: "softmax", Values: "values", Attention: "attention", Gather: "gather.row",
+	Sigmoid: "sigmoid", Ratio: "ratio", Tanh: "tanh", SoftCap: "softcap", Act: "act", GLU: "glu", Rope: "rope", Slice: "slice", Append: "append", Cached: "cached",
+	Scores: "scores", Scale: "scale", Softmax: "softmax", Values: "values", Attention: "attention", Concat: "concat", Conv: "conv", Gather: "gather.row",
 	TopK: "topk", Output: "output",
 }
 
@@ -113,7 +118,9 @@ type Node struct {
 
 	Name    string  // Input, Output: the buffer; Append, Cached: "k" or "v"
 	Eps     float32 // Norm
-	Scale   float32 // Scale, Attention
+	Scale   float32 // Scale, Attention, Ratio
+	Cap     float32 // SoftCap, Attention; 0: none
+	Fn      Fn      // Act, GLU
 	Lo      int     // Slice: first column
 	K       int     // TopK
 	Data    []byte  // Const: row-major, little-endian
@@ -123,7 +130,33 @@ type Node struct {
 	// (16 columns each), as GLU reads them.
 	Interleave bool
 
-	Heads, KVHeads, HeadDim int // Rope (Heads, HeadDim), Append, Cached (KVHeads, HeadDim), attention (all)
+	// Heads of Norm, Rope and Output (Heads, HeadDim), Append and Cached
+	// (KVHeads, HeadDim), attention (all). HeadDim counts the columns of a head,
+	// its padding included.
+	Heads, KVHeads, HeadDim int
+	Live                    int // Norm: dims of a head that are normalised, the first ones
+	Rotary                  int // Rope: dims of a head that turn, the first ones
+}
+
+// Fn is a function of one number.
+type Fn uint8
+
+// The functions.
+const (
+	Silu Fn = iota // x * sigmoid(x)
+	GeluTanh
+	Gelu
+	Relu
+)
+
+var fnNames = [...]string{Silu: "silu", GeluTanh: "gelu_tanh", Gelu: "gelu", Relu: "relu"}
+
+// String returns the name used in the textual form.
+func (f Fn) String() string {
+	if int(f) < len(fnNames) {
+		return fnNames[f]
+	}
+	return fmt.Sprintf("Fn(%d)", uint8(f))
 }
 
 // Layout says how a matrix [N outputs, K inputs] lies in its file.
@@ -139,6 +172,9 @@ const (
 type Weight struct {
 	Name      string // the checkpoint's name of the tensor
 	N, K      int
+	First     int    // output of the stored matrix that is the first here
+	Stored    int    // outputs of the stored matrix; 0: N
+	HeadDim   int    // outputs of a head, each of which is padded to a multiple of 32; 0: none is
 	Bits      int    // 16 (BF16), 8 or 4
 	GroupSize int    // inputs that share a scale; 0: one scale per output
 	Layout    Layout // BF16: NK or KN; else KN
@@ -151,6 +187,20 @@ type Range struct {
 	Location       string
 	Offset, Length int64
 	Inline         []byte // used when Location is empty
+}
+
+// padUnit is what the inputs of a product and the dims of a cached head are
+// padded to a multiple of.
+const padUnit = 32
+
+func padded(n int) int { return (n + padUnit - 1) / padUnit * padUnit }
+
+// Cols returns the columns that the weight gives, padding of heads included.
+func (w *Weight) Cols() int {
+	if w.HeadDim == 0 {
+		return w.N
+	}
+	return w.N / w.HeadDim * padded(w.HeadDim)
 }
 
 // Format returns "bf16", "int8.channel", "int4.g32", ...

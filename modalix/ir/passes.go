@@ -19,16 +19,24 @@ func Passes() []Pass {
 	return []Pass{
 		{Name: "casts", Does: "a rounding to bf16 moves into the only producer of its operand", Run: foldCasts},
 		{
-			Name: "silu", Does: "x * sigmoid(x) becomes silu", Run: matchSilu,
+			Name: "silu", Does: "x * sigmoid(x) becomes act silu", Run: matchSilu,
 			After: []string{"casts"}, Reason: "a rounded gate has to be the linear itself",
 		},
 		{
-			Name: "glu", Does: "silu(gate) * up becomes one linear with alternating panels and glu.silu", Run: fuseGLU,
-			After: []string{"casts", "silu"}, Reason: "it looks for silu, and rounds both linears alike",
+			Name: "split", Does: "a linear that is read by slices only becomes one linear for each", Run: splitLinears,
+			After: []string{"casts"}, Reason: "slices of what is rounded have to be slices of the linear",
+		},
+		{
+			Name: "heads", Does: "heads are padded to a multiple of 32 dims, as the cache keeps them", Run: padHeads,
+			After: []string{"split"}, Reason: "q, k and v of a fused linear are padded each by itself",
+		},
+		{
+			Name: "glu", Does: "act(gate) * up becomes one linear with alternating panels and glu", Run: fuseGLU,
+			After: []string{"casts", "silu", "split"}, Reason: "it looks for activations of linears, and rounds both alike",
 		},
 		{
 			Name: "siblings", Does: "linears of one operand (q, k, v) become one with a slice each", Run: fuseSiblings,
-			After: []string{"glu"}, Reason: "gate and up share an operand too, but alternate",
+			After: []string{"glu", "heads"}, Reason: "gate and up share an operand too, but alternate; padding changes columns",
 		},
 		{
 			Name: "attention", Does: "scores, scale, softmax, values become attention", Run: matchAttention,
@@ -40,7 +48,7 @@ func Passes() []Pass {
 		},
 		{
 			Name: "dead", Does: "nodes without users go, inputs stay", Run: removeDead,
-			After: []string{"silu", "glu", "siblings", "casts", "attention", "gather"}, Reason: "they leave dead nodes behind",
+			After: []string{"silu", "split", "glu", "siblings", "casts", "attention", "gather"}, Reason: "they leave dead nodes behind",
 		},
 	}
 }
@@ -94,10 +102,15 @@ func foldCasts(f *Func) error {
 		}
 		p := n.Args[0]
 		switch p.Op {
-		case Norm, Linear, Add, Mul, Silu, Sigmoid, GLU, Rope, Softmax, Values, Scale:
+		case Linear, Add, Mul, Act, SoftCap, Sigmoid, GLU, Rope, Softmax, Values, Scale, Conv:
 			p.Type.DType = BF16
 			f.Replace(n, p)
-		case Input, Const, Cast, Slice, Append, Cached, Scores, Attention, Gather, TopK, Output:
+		case Norm:
+			if p.Heads == 0 { // that of heads works in place, on float32
+				p.Type.DType = BF16
+				f.Replace(n, p)
+			}
+		case Input, Const, Cast, Ratio, Tanh, Slice, Append, Cached, Scores, Attention, Concat, Gather, TopK, Output:
 		}
 	}
 	return removeDead(f)
@@ -115,21 +128,25 @@ func matchAttention(f *Func) error {
 		if softmax.Op != Softmax || softmax.Type.DType != BF16 {
 			return fmt.Errorf("node %d: values of %s, want a softmax rounded to bf16", n.ID, softmax.Op)
 		}
-		scores, scale := softmax.Args[0], float32(1)
+		scores, scale, limit := softmax.Args[0], float32(1), float32(0)
+		if scores.Op == SoftCap {
+			scores, limit = scores.Args[0], scores.Cap
+		}
 		if scores.Op == Scale {
 			scores, scale = scores.Args[0], scores.Scale
 		}
 		if scores.Op != Scores || len(users[softmax]) != 1 || len(users[scores]) != 1 {
 			return fmt.Errorf("node %d: values without scores of their own", n.ID)
 		}
-		n.Op, n.Scale = Attention, scale
+		n.Op, n.Scale, n.Cap = Attention, scale, limit
 		n.Args = []*Node{scores.Args[0], scores.Args[1], n.Args[1], softmax.Args[1]}
 	}
 	return removeDead(f)
 }
 
-// hoistGather computes only the gathered row: every operator between the
-// inputs and the gather works row by row. Results keep their bits.
+// hoistGather computes only the gathered row where operators between the
+// inputs and the gather work row by row; what a convolution feeds is computed
+// whole, and its row is picked. Results keep their bits.
 func hoistGather(f *Func) error {
 	for _, g := range append([]*Node(nil), f.Nodes...) {
 		if g.Op != Gather || g.Args[0].Op == Input {
@@ -149,14 +166,20 @@ func rowOf(f *Func, g, n *Node, memo map[*Node]*Node) *Node {
 	row := *n
 	row.Type.Rows = 1
 	row.Args = append([]*Node(nil), n.Args...)
-	switch n.Op {
+	op := n.Op
+	for _, a := range n.Args {
+		if a.Op == Conv {
+			op = Conv
+		}
+	}
+	switch op {
 	case Norm, Linear: // arg 1 is a vector for all rows
 		row.Args[0] = rowOf(f, g, n.Args[0], memo)
-	case Cast, Add, Mul, Sigmoid, Silu, GLU, Scale, Slice:
+	case Cast, Add, Mul, Sigmoid, Ratio, Tanh, SoftCap, Act, GLU, Scale, Slice:
 		for i, a := range n.Args {
 			row.Args[i] = rowOf(f, g, a, memo)
 		}
-	case Input, Const, Rope, Append, Cached, Scores, Softmax, Values, Attention, Gather, TopK, Output:
+	case Input, Const, Rope, Append, Cached, Scores, Softmax, Values, Attention, Concat, Conv, Gather, TopK, Output:
 		row = Node{Op: Gather, Type: Type{n.Type.DType, 1, n.Type.Cols}, Args: []*Node{n, g.Args[1]}}
 	}
 	f.InsertBefore(g, &row)

@@ -24,6 +24,9 @@ func (f *Func) String() string {
 			fmt.Fprintf(&b, "%%%d = ", number[n])
 		}
 		b.WriteString(n.Op.String())
+		if n.Op == Act || n.Op == GLU {
+			b.WriteString("." + n.Fn.String())
+		}
 		if n.Name != "" {
 			b.WriteString(" " + n.Name)
 		}
@@ -55,6 +58,9 @@ func (n *Node) attributes(b *strings.Builder) {
 	if n.Scale != 0 {
 		b.WriteString(" scale=" + float(n.Scale))
 	}
+	if n.Cap != 0 {
+		b.WriteString(" cap=" + float(n.Cap))
+	}
 	if n.Op == Slice {
 		fmt.Fprintf(b, " lo=%d", n.Lo)
 	}
@@ -70,6 +76,12 @@ func (n *Node) attributes(b *strings.Builder) {
 	if n.HeadDim != 0 {
 		fmt.Fprintf(b, " head_dim=%d", n.HeadDim)
 	}
+	if n.Live != 0 && n.Live != n.HeadDim {
+		fmt.Fprintf(b, " live=%d", n.Live)
+	}
+	if n.Rotary != 0 && n.Rotary != n.HeadDim {
+		fmt.Fprintf(b, " rotary=%d", n.Rotary)
+	}
 	if n.Op == Const {
 		fmt.Fprintf(b, " sha256=%.6x", sha256.Sum256(n.Data))
 	}
@@ -78,5 +90,11 @@ func (n *Node) attributes(b *strings.Builder) {
 	}
 	for _, w := range n.Weights {
 		fmt.Fprintf(b, "\n      %s %s [%d,%d]", w.Name, w.Format(), w.N, w.K)
+		if w.Stored != 0 {
+			fmt.Fprintf(b, " from=%d of=%d", w.First, w.Stored)
+		}
+		if w.HeadDim != 0 {
+			fmt.Fprintf(b, " heads_of=%d", w.HeadDim)
+		}
 	}
 }

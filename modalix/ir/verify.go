@@ -45,7 +45,7 @@ func (f *Func) Verify() error {
 // arity is how many arguments an operator takes: [least, most].
 var arity = [...][2]int{
 	Input: {0, 0}, Const: {0, 0}, Cast: {1, 1}, Norm: {2, 2}, Linear: {1, 2}, Add: {2, 2}, Mul: {2, 2}, Sigmoid: {1, 1},
-	Silu: {1, 1}, GLU: {1, 1}, Rope: {2, 2}, Slice: {1, 1}, Append: {2, 2}, Cached: {0, 0}, Scores: {2, 2}, Scale: {1, 1},
+	Ratio: {1, 1}, Tanh: {1, 1}, SoftCap: {1, 1}, Act: {1, 1}, Concat: {2, 2}, Conv: {3, 4}, GLU: {1, 1}, Rope: {2, 2}, Slice: {1, 1}, Append: {2, 2}, Cached: {0, 0}, Scores: {2, 2}, Scale: {1, 1},
 	Softmax: {2, 2}, Values: {2, 2}, Attention: {4, 4}, Gather: {2, 2}, TopK: {1, 1}, Output: {1, 1},
 }
 
@@ -77,15 +77,41 @@ func (n *Node) check() error {
 		if len(n.Data) != t.Rows*t.Cols*t.DType.Size() {
 			return fmt.Errorf("%d bytes for %s", len(n.Data), t)
 		}
-	case Cast, Sigmoid, Silu, Scale:
+	case Cast, Sigmoid, Scale, Ratio, Tanh:
 		return same(0)
+	case Act, SoftCap:
+		if (n.Op == SoftCap) != (n.Cap != 0) || !(n.Cap >= 0) || int(n.Fn) >= len(fnNames) {
+			return fmt.Errorf("cap %v, function %s", n.Cap, n.Fn)
+		}
+		return same(0)
+	case Concat:
+		a, b := n.Args[0].Type, n.Args[1].Type
+		if a.Cols != b.Cols || a.DType != b.DType || t != (Type{a.DType, a.Rows + b.Rows, a.Cols}) {
+			return fmt.Errorf("%s from %s and %s", t, a, b)
+		}
+	case Conv:
+		taps := n.Args[2].Type.Rows
+		if n.Args[2].Op != Const || len(n.Args) == 4 && n.Args[3].Op != Const {
+			return errors.New("taps and bias are no constants")
+		}
+		err := errors.Join(want(0, F32, t.Rows, t.Cols), want(1, F32, taps-1, t.Cols), want(2, F32, taps, t.Cols))
+		if len(n.Args) == 4 {
+			err = errors.Join(err, want(3, F32, 1, t.Cols))
+		}
+		return err
 	case Add, Mul:
 		return same(0, 1)
 	case Norm:
 		if !(n.Eps >= 0) {
 			return fmt.Errorf("eps %v is negative", n.Eps)
 		}
-		return errors.Join(same(0), want(1, F32, 1, t.Cols))
+		if n.Heads == 0 {
+			return errors.Join(same(0), want(1, F32, 1, t.Cols))
+		}
+		if n.Heads < 0 || n.HeadDim <= 0 || t.Cols/n.Heads != n.HeadDim || t.Cols%n.Heads != 0 || n.Live <= 0 || n.Live > n.HeadDim {
+			return fmt.Errorf("%d heads of %d, %d of them live, in %d columns", n.Heads, n.HeadDim, n.Live, t.Cols)
+		}
+		return errors.Join(same(0), want(1, F32, 1, n.Live))
 	case Linear:
 		return n.checkLinear()
 	case GLU:
@@ -96,7 +122,10 @@ func (n *Node) check() error {
 		if n.Heads <= 0 || n.HeadDim <= 0 || n.HeadDim%2 != 0 || t.Cols/n.Heads != n.HeadDim || t.Cols%n.Heads != 0 {
 			return fmt.Errorf("%d heads of %d in %d columns", n.Heads, n.HeadDim, t.Cols)
 		}
-		return errors.Join(same(0), want(1, F32, t.Rows, n.HeadDim))
+		if n.Rotary <= 0 || n.Rotary > n.HeadDim || n.Rotary%2 != 0 {
+			return fmt.Errorf("%d dims of heads of %d turn", n.Rotary, n.HeadDim)
+		}
+		return errors.Join(same(0), want(1, F32, t.Rows, n.Rotary))
 	case Slice:
 		if a := n.Args[0].Type; a.Rows != t.Rows || a.DType != t.DType || n.Lo < 0 || n.Lo > a.Cols-t.Cols {
 			return fmt.Errorf("columns [%d,%d) as %s of %s", n.Lo, n.Lo+t.Cols, t, a)
@@ -139,9 +168,15 @@ func (n *Node) checkLinear() error {
 		if w.Format() != n.Weights[0].Format() {
 			return fmt.Errorf("weight %q is %s, others %s", w.Name, w.Format(), n.Weights[0].Format())
 		}
-		cols += w.N
+		if w.Stored < 0 || w.First < 0 || w.Stored != 0 && w.First > w.Stored-w.N {
+			return fmt.Errorf("weight %q is outputs [%d,%d) of %d", w.Name, w.First, w.First+w.N, w.Stored)
+		}
+		if w.HeadDim < 0 || w.HeadDim > 0 && w.N%w.HeadDim != 0 {
+			return fmt.Errorf("weight %q: %d outputs in heads of %d", w.Name, w.N, w.HeadDim)
+		}
+		cols += w.Cols()
 	}
-	if n.Interleave && (len(n.Weights) != 2 || n.Weights[0].N != n.Weights[1].N || n.Weights[0].N%16 != 0) {
+	if n.Interleave && (len(n.Weights) != 2 || n.Weights[0].Cols() != n.Weights[1].Cols() || n.Weights[0].Cols()%16 != 0) {
 		return errors.New("only two weights of equal, 16-fold outputs interleave")
 	}
 	if n.Type.Cols != cols || n.Type.Rows != n.Args[0].Type.Rows {

@@ -77,9 +77,15 @@ func (l *lowerer) head(n *ir.Node, h heads, spans operand) {
 		in.LdA, in.LdC, in.Tile, in.NP = uint32(h.q.stride), uint32(scores.stride), tile, uint32(tokens/panelRows)
 		l.emit(in, inA(h.q.place), inC(scores.columns(t, tokens).place))
 	}
+	scale := n.Scale
+	if n.Cap != 0 {
+		l.vector(vectorOp{op: isa.MUL, d: scores, x: scores, shape: isa.Imm, rows: h.rows, imm: scale})
+		l.vector(vectorOp{op: isa.ACT, d: scores, x: scores, rows: h.rows, mode: isa.FnSoftcap, imm: n.Cap})
+		scale = 1
+	}
 	p := l.temporary(h.rows, window, ir.BF16)
 	l.vector(vectorOp{
-		op: isa.SOFTMAX, d: p, x: scores, y: spans, shape: isa.Full, rows: h.rows, imm: n.Scale, aux: uint32(h.perSpan),
+		op: isa.SOFTMAX, d: p, x: scores, y: spans, shape: isa.Full, rows: h.rows, imm: scale, aux: uint32(h.perSpan),
 	})
 	out := h.out
 	if window > step && out.dtype == ir.BF16 {

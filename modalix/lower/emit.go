@@ -53,8 +53,8 @@ func dense(in isa.Inst) isa.Inst {
 }
 
 // loadGather loads the row that an index in S names.
-func loadGather(offset, pitch int64) isa.Inst {
-	in := load(isa.In, offset, 1, pitch, pitch, pitch)
+func loadGather(seg isa.Segment, offset, size, pitch int64) isa.Inst {
+	in := load(seg, offset, 1, size, pitch, pitch)
 	in.Op, in.DStr = isa.LDG, uint32(pitch)
 	return in
 }
@@ -122,6 +122,9 @@ func (l *lowerer) vector(v vectorOp) {
 	if v.op == isa.TOPK {
 		in.N, in.Imm = uint32(v.x.cols), v.index
 	}
+	if v.shape == isa.Imm {
+		in.YShape = isa.Imm
+	}
 	if v.y.buf != nil {
 		in.TY, in.YShape = typeOf(v.y.dtype), v.shape
 		if v.shape == isa.Full && v.op != isa.SOFTMAX {
@@ -132,10 +135,10 @@ func (l *lowerer) vector(v vectorOp) {
 	l.emit(in, fixups...)
 }
 
-// rope emits a rotation of all heads in x's columns.
-func (l *lowerer) rope(d, x, table operand, headDim int) {
+// rope emits a rotation of the first dims of all heads in x's columns.
+func (l *lowerer) rope(d, x, table operand, headDim, rotary int) {
 	in := isa.Inst{
-		Op: isa.ROPE, M: uint32(l.rows), N: uint32(headDim), Aux: uint32(x.cols / headDim), Imm: uint32(headDim),
+		Op: isa.ROPE, M: uint32(l.rows), N: uint32(headDim), Aux: uint32(x.cols / headDim), Imm: uint32(rotary),
 		LdD: uint32(d.stride), LdX: uint32(x.stride), LdY: uint32(table.stride),
 		TD: typeOf(d.dtype), TX: typeOf(x.dtype), TY: typeOf(table.dtype), YShape: isa.Full, Mode: isa.RopeHalf,
 	}

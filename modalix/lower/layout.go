@@ -17,11 +17,13 @@ type layout struct {
 	matrices map[*ir.Node]*matrix
 	cache    cache
 
+	zeros     int64 // offset of a line of zeros in CONST; -1: nobody needs one
 	order     []*matrix
 	symbols   []Symbol
 	constData []byte
 	inSize    int64
 	outSize   int64
+	stateSize int64
 	kvSize    int64
 	weights   int64
 }
@@ -38,6 +40,7 @@ func (c cache) values() int64     { return c.heads * c.headPitch() }    // offse
 
 func newLayout(f *ir.Func) (*layout, error) {
 	l := &layout{
+		zeros:  -1,
 		inputs: make(map[*ir.Node]int64), outputs: make(map[*ir.Node]int64),
 		consts: make(map[*ir.Node]int64), matrices: make(map[*ir.Node]*matrix),
 	}
@@ -51,7 +54,7 @@ func newLayout(f *ir.Func) (*layout, error) {
 		return nil, fmt.Errorf("%d token rows, want 1 to %d", l.rows, maxRows)
 	}
 	const maxSegment = 1 << 32 // offsets of instructions are 32 bits wide
-	if largest := max(l.weights, l.kvSize, l.inSize, l.outSize); largest >= maxSegment {
+	if largest := max(l.weights, l.kvSize, l.inSize, l.outSize, l.stateSize); largest >= maxSegment {
 		return nil, fmt.Errorf("a segment of %d bytes is not below %d", largest, int64(maxSegment))
 	}
 	slices.SortStableFunc(l.symbols, func(a, b Symbol) int { return int(a.Segment) - int(b.Segment) })
@@ -59,27 +62,29 @@ func newLayout(f *ir.Func) (*layout, error) {
 }
 
 func (l *layout) add(f *ir.Func, n *ir.Node) error {
-	buffer := func(prefix string, seg isa.Segment, t ir.Type, end *int64) (int64, error) {
-		rowBytes := int64(t.Cols) * int64(t.DType.Size())
-		if t.Rows > 1 && t.DType != ir.I32 && rowBytes%sAlign != 0 {
-			return 0, fmt.Errorf("rows of %d bytes are not a multiple of %d", rowBytes, sAlign)
-		}
-		offset := *end
-		l.symbols = append(l.symbols, Symbol{prefix + n.Name, uint8(seg), offset, int64(t.Rows) * rowBytes})
-		*end = align(offset+int64(t.Rows)*rowBytes, alignment)
-		return offset, nil
+	buffer := func(prefix string, seg isa.Segment, t ir.Type, end *int64) int64 {
+		offset, size := *end, int64(t.Rows)*rowPitch(t)
+		l.symbols = append(l.symbols, Symbol{prefix + n.Name, uint8(seg), offset, size})
+		*end = align(offset+size, alignment)
+		return offset
 	}
 	var err error
 	switch n.Op { //nolint:exhaustive // others lie in S
 	case ir.Input:
-		l.inputs[n], err = buffer("in.", isa.In, n.Type, &l.inSize)
+		if n.Name == stateInput {
+			l.inputs[n] = buffer("state.", isa.State, n.Type, &l.stateSize)
+		} else {
+			l.inputs[n] = buffer("in.", isa.In, n.Type, &l.inSize)
+		}
 	case ir.Output:
-		l.outputs[n], err = buffer("out.", isa.Out, n.Args[0].Type, &l.outSize)
+		l.outputs[n] = buffer("out.", isa.Out, n.Args[0].Type, &l.outSize)
 		l.rows = max(l.rows, n.Args[0].Type.Rows)
 	case ir.Const:
 		l.consts[n] = int64(len(l.constData))
-		l.constData = append(l.constData, n.Data...)
-		l.constData = append(l.constData, make([]byte, align(int64(len(n.Data)), alignment)-int64(len(n.Data)))...)
+		width := n.Type.Cols * n.Type.DType.Size()
+		for row := range n.Type.Rows {
+			l.addConst(n.Data[row*width:][:width])
+		}
 	case ir.Append:
 		l.rows = max(l.rows, n.Args[0].Type.Rows)
 		err = l.bindCache(f, n)
@@ -91,10 +96,34 @@ func (l *layout) add(f *ir.Func, n *ir.Node) error {
 	return err
 }
 
+// stateInput is the input that lies in segment STATE.
+const stateInput = "state"
+
+// rowPitch returns the distance between rows of a host buffer or a constant,
+// bytes: rows fill multiples of 64, with zeros by the host. Indices, spans and
+// pairs are packed.
+func rowPitch(t ir.Type) int64 {
+	size := int64(t.Cols) * int64(t.DType.Size())
+	if t.DType == ir.I32 || t.DType == ir.Pairs {
+		return size
+	}
+	return align(size, alignment)
+}
+
+// addConst appends to segment CONST.
+func (l *layout) addConst(data []byte) {
+	l.constData = append(l.constData, data...)
+	l.constData = append(l.constData, make([]byte, align(int64(len(data)), alignment)-int64(len(data)))...)
+}
+
 func (l *layout) addMatrix(n *ir.Node) error {
 	m, err := newMatrix(n, l.weights)
 	if err != nil {
 		return err
+	}
+	if n.Args[0].Type.Cols != m.k && l.zeros < 0 {
+		l.zeros = int64(len(l.constData))
+		l.addConst(make([]byte, alignment))
 	}
 	l.matrices[n], l.weights = m, m.end()
 	l.order = append(l.order, m)
@@ -107,12 +136,16 @@ func (l *layout) addMatrix(n *ir.Node) error {
 			}
 		}
 		at, count := int64(first), int64(end-first)
+		name := w.Name
+		if w.Stored != 0 {
+			name += fmt.Sprintf("[%d:%d]", w.First, w.First+w.N)
+		}
 		l.symbols = append(l.symbols, Symbol{
-			w.Name, uint8(isa.Weights), m.codes + at*int64(m.panelBytes(m.k)), count * int64(m.panelBytes(m.k)),
+			name, uint8(isa.Weights), m.codes + at*int64(m.panelBytes(m.k)), count * int64(m.panelBytes(m.k)),
 		})
 		if g := int64(m.groups(m.k)); g > 0 {
 			const entry = panelRows * 2
-			l.symbols = append(l.symbols, Symbol{w.Name + ".scales", uint8(isa.Weights), m.scales + at*g*entry, count * g * entry})
+			l.symbols = append(l.symbols, Symbol{name + ".scales", uint8(isa.Weights), m.scales + at*g*entry, count * g * entry})
 		}
 	}
 	return nil
@@ -143,7 +176,11 @@ func (l *layout) program(name string, code []isa.Inst, tmpSize int64) *Program {
 		Name: name, Code: code, Consts: l.constData, Symbols: l.symbols, WeightsSize: l.weights, matrices: l.order,
 	}
 	for _, s := range []Segment{
-		{uint8(isa.In), l.inSize}, {uint8(isa.Out), l.outSize}, {uint8(isa.Tmp), align(tmpSize, alignment)}, {uint8(isa.KV), l.kvSize},
+		{uint8(isa.In), l.inSize},
+		{uint8(isa.Out), l.outSize},
+		{uint8(isa.Tmp), align(tmpSize, alignment)},
+		{uint8(isa.KV), l.kvSize},
+		{uint8(isa.State), l.stateSize},
 	} {
 		if s.Size > 0 {
 			p.Segments = append(p.Segments, s)

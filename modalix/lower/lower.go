@@ -123,6 +123,8 @@ type lowerer struct {
 	full     map[*ir.Node]operand  // values of the block that lie in S as a whole
 	streamed map[*ir.Node]*ir.Node // node to the producer whose chunks feed it
 	spilled  map[*ir.Node]int64    // node to its offset in TMP
+	picked   map[*ir.Node]int64    // the same for all rows of a node of which one is picked
+	carried  map[*ir.Node]operand  // convolution to the last rows of the block before
 	consts   map[*ir.Node]operand
 	tmpSize  int64
 
@@ -134,19 +136,51 @@ type lowerer struct {
 
 func attempt(f *ir.Func, lay *layout, p plan, limits Limits) (code []isa.Inst, tmpSize int64, err error) {
 	l := &lowerer{lay: lay, plan: p, limit: limits, users: f.Users(), consts: make(map[*ir.Node]operand), spilled: make(map[*ir.Node]int64)}
+	l.picked, l.carried = make(map[*ir.Node]int64), make(map[*ir.Node]operand)
+	body, tail := parts(f, lay.rows)
 	for l.first = 0; l.first < lay.rows; l.first += p.rows {
 		l.rows = min(p.rows, lay.rows-l.first)
-		l.full = make(map[*ir.Node]operand)
-		l.streamed = make(map[*ir.Node]*ir.Node)
-		for _, n := range f.Nodes {
-			l.node(n)
-			if l.err != nil {
-				return nil, 0, fmt.Errorf("node %d: %s: %w", n.ID, n.Op, l.err)
-			}
+		if err := l.block(body); err != nil {
+			return nil, 0, err
 		}
+	}
+	l.first, l.rows = 0, 1
+	if err := l.block(tail); err != nil {
+		return nil, 0, err
 	}
 	code, err = l.finish(limits.S)
 	return code, l.tmpSize, err
+}
+
+// parts tells nodes that have all token rows, block by block, from those that
+// follow the one that is picked of several.
+func parts(f *ir.Func, rows int) (body, tail []*ir.Node) {
+	last := make(map[*ir.Node]bool)
+	for _, n := range f.Nodes {
+		last[n] = n.Op == ir.Gather && rows > 1
+		for _, a := range n.Args {
+			last[n] = last[n] || last[a]
+		}
+		if last[n] {
+			tail = append(tail, n)
+		} else {
+			body = append(body, n)
+		}
+	}
+	return body, tail
+}
+
+// block emits nodes for the rows at work.
+func (l *lowerer) block(nodes []*ir.Node) error {
+	l.full = make(map[*ir.Node]operand)
+	l.streamed = make(map[*ir.Node]*ir.Node)
+	for _, n := range nodes {
+		l.node(n)
+		if l.err != nil {
+			return fmt.Errorf("node %d: %s: %w", n.ID, n.Op, l.err)
+		}
+	}
+	return nil
 }
 
 // node emits what computes a node, unless a producer streams into it.
@@ -161,15 +195,30 @@ func (l *lowerer) node(n *ir.Node) {
 	case ir.Attention:
 		l.attention(n)
 	case ir.Norm:
-		l.norm(n)
+		if n.Heads > 0 {
+			l.alone(n)
+		} else {
+			l.norm(n)
+		}
 	case ir.Gather:
 		l.gather(n)
-	case ir.Cast, ir.Add, ir.Mul, ir.Sigmoid, ir.Silu, ir.GLU, ir.Rope, ir.Append, ir.TopK, ir.Output:
-		l.tree(n)
-		l.consume(n, n.Args[0], l.value(n.Args[0]), 0)
+	case ir.Conv:
+		l.conv(n)
+	case ir.Cast, ir.Add, ir.Mul, ir.Sigmoid, ir.SoftCap, ir.Act, ir.GLU, ir.Rope, ir.Append, ir.TopK, ir.Output:
+		l.alone(n)
 	case ir.Scores, ir.Scale, ir.Softmax, ir.Values:
 		l.err = errors.New("stands outside of attention")
+	case ir.Ratio, ir.Tanh:
+		l.err = errors.New("stands outside of a cap")
+	case ir.Concat:
+		l.err = errors.New("stands outside of a convolution")
 	}
+}
+
+// alone computes a node that nothing streams into, over whole rows.
+func (l *lowerer) alone(n *ir.Node) {
+	l.tree(n)
+	l.consume(n, n.Args[0], l.value(n.Args[0]), 0)
 }
 
 // norm computes whole rows.
@@ -181,17 +230,53 @@ func (l *lowerer) norm(n *ir.Node) {
 	l.flow(n, d, 0)
 }
 
-// gather loads one row of an input.
+// gather loads one row of an input, or of what the blocks have left in TMP.
 func (l *lowerer) gather(n *ir.Node) {
 	in := n.Args[0]
+	segment, offset, pitch := isa.In, l.lay.inputs[in], rowPitch(in.Type)
 	if in.Op != ir.Input {
-		l.err = fmt.Errorf("picks a row of %s, want an input", in.Op)
-		return
+		at, ok := l.picked[in]
+		if !ok {
+			l.err = fmt.Errorf("picks a row of %s, which is not computed yet", in.Op)
+			return
+		}
+		segment, offset, pitch = isa.Tmp, at, spillPitch(in)
 	}
 	l.tree(n)
 	index := l.value(n.Args[1])
 	d := l.dest(n, 0, n.Type.Cols)
-	pitch := int64(in.Type.Cols * in.Type.DType.Size())
-	l.emit(loadGather(l.lay.inputs[in], pitch), inS(d.place), inIdx(index.place))
+	size := int64(n.Type.Cols * n.Type.DType.Size())
+	if n.Type.DType == ir.BF16 {
+		size = pitch // with the zeros behind
+	}
+	l.emit(loadGather(segment, offset, size, pitch), inS(d.place), inIdx(index.place))
 	l.flow(n, d, 0)
+}
+
+// conv computes a convolution over whole rows. Its operand lies behind room
+// for the rows of state: those of the host, then those of the block before.
+func (l *lowerer) conv(n *ir.Node) {
+	l.tree(n)
+	x, state, taps := l.value(n.Args[0]), n.Args[1], l.value(n.Args[2])
+	before := state.Type.Rows
+	all := x
+	all.place = x.at(-int64(before) * x.stride)
+	if old, ok := l.carried[n]; ok {
+		l.vector(vectorOp{op: isa.CVT, d: all, x: old, rows: before})
+	} else {
+		size := align(int64(state.Type.Cols)*4, sAlign)
+		l.emit(load(isa.State, l.lay.inputs[state], before, size, all.stride, rowPitch(state.Type)), inS(all.place))
+	}
+	l.carried[n] = operand{all.at(int64(l.rows) * all.stride), all.stride, all.dtype, all.cols}
+	d := l.dest(n, 0, n.Type.Cols)
+	c := d
+	if len(n.Args) == 4 && d.dtype != ir.F32 {
+		c = l.temporary(l.rows, n.Type.Cols, ir.F32)
+	}
+	l.vector(vectorOp{op: isa.CONV, d: c, x: all, y: taps, shape: isa.Full, aux: uint32(before + 1)})
+	if len(n.Args) == 4 {
+		l.vector(vectorOp{op: isa.ADD, d: d, x: c, y: l.value(n.Args[3]), shape: isa.Row})
+	}
+	l.flow(n, d, 0)
+	l.endChunk()
 }

@@ -87,7 +87,7 @@ func (s shape) pre(m int) *ir.Func {
 	}
 	rotate := func(x *ir.Node, heads int) *ir.Node {
 		t := ir.Type{DType: ir.BF16, Rows: m, Cols: x.Type.Cols}
-		return p.add(&ir.Node{Op: ir.Rope, Type: t, Args: []*ir.Node{x, rope}, Heads: heads, HeadDim: s.headDim})
+		return p.add(&ir.Node{Op: ir.Rope, Type: t, Args: []*ir.Node{x, rope}, Heads: heads, HeadDim: s.headDim, Rotary: s.headDim})
 	}
 	p.output("q", rotate(slice(0, q), s.heads))
 	k := rotate(slice(q, kv), s.kv)

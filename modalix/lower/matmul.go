@@ -180,8 +180,10 @@ func (l *lowerer) chunkWidth(root *ir.Node) int {
 func (l *lowerer) unit(n *ir.Node) int {
 	unit := panelRows
 	switch n.Op { //nolint:exhaustive // others take any panel
-	case ir.Rope:
-		unit = n.HeadDim
+	case ir.Rope, ir.Norm:
+		if n.Heads > 0 {
+			unit = n.HeadDim
+		}
 	case ir.Append:
 		unit = n.HeadDim
 	case ir.TopK:

@@ -19,40 +19,52 @@ const (
 // matrix is the weight operand of one linear: its panels in the order in
 // which they lie in segment WEIGHTS, codes first, then scales.
 type matrix struct {
-	k, bits, group int // group 0: one scale an output
+	k, bits, group int // k with its padding; group 0: one scale an output
 	panels         []panel
 	codes, scales  int64 // bytes in the segment
 	weights        []*ir.Weight
 }
 
-// panel is 16 outputs of one weight.
+// panel is 16 outputs of one weight, the last ones of which may be zero.
 type panel struct {
 	weight *ir.Weight
-	first  int // output; those at weight.N and above are zero
+	first  int // output of the stored matrix
+	live   int // outputs that are there
+}
+
+// panelsOf lists the panels of a weight, each head's padded to whole units.
+func panelsOf(w *ir.Weight) []panel {
+	size, room := w.N, int(align(int64(w.N), panelRows))
+	if w.HeadDim > 0 {
+		size, room = w.HeadDim, w.Cols()/(w.N/w.HeadDim)
+	}
+	var out []panel
+	for head := 0; head < w.N; head += size {
+		for at := 0; at < room; at += panelRows {
+			out = append(out, panel{w, w.First + head + min(at, size), max(0, min(panelRows, size-at))})
+		}
+	}
+	return out
 }
 
 // newMatrix lays out the weights of a linear at offset bytes of the segment.
 func newMatrix(n *ir.Node, offset int64) (*matrix, error) {
 	w := n.Weights[0]
-	m := &matrix{k: w.K, bits: w.Bits, group: w.GroupSize, weights: n.Weights, codes: offset}
-	if m.k%kUnit != 0 {
-		return nil, fmt.Errorf("weight %q: %d inputs are not a multiple of %d", w.Name, m.k, kUnit)
-	}
+	m := &matrix{k: int(align(int64(w.K), kUnit)), bits: w.Bits, group: w.GroupSize, weights: n.Weights, codes: offset}
 	if g := m.group; m.bits != 16 && g != 0 && (g < 16 || g > 256 || g&(g-1) != 0) {
 		return nil, fmt.Errorf("weight %q: group size %d is not a power of two in [16,256]", w.Name, g)
 	}
 	if n.Interleave {
-		for first := 0; first < w.N; first += panelRows {
-			m.panels = append(m.panels, panel{n.Weights[0], first}, panel{n.Weights[1], first})
+		other := panelsOf(n.Weights[1])
+		for i, p := range panelsOf(w) {
+			m.panels = append(m.panels, p, other[i])
 		}
 	} else {
 		for i, part := range n.Weights {
-			if part.N%panelRows != 0 && i != len(n.Weights)-1 {
-				return nil, fmt.Errorf("weight %q: %d outputs are not a multiple of %d", part.Name, part.N, panelRows)
+			if part.Cols()%panelRows != 0 && i != len(n.Weights)-1 {
+				return nil, fmt.Errorf("weight %q: %d outputs are not a multiple of %d", part.Name, part.Cols(), panelRows)
 			}
-			for first := 0; first < part.N; first += panelRows {
-				m.panels = append(m.panels, panel{part, first})
-			}
+			m.panels = append(m.panels, panelsOf(part)...)
 		}
 	}
 	m.scales = align(m.codes+int64(len(m.panels))*int64(m.panelBytes(m.k)), alignment)
@@ -133,17 +145,17 @@ func pad(w io.Writer, n int64) error {
 	return err
 }
 
-// rows is one weight's bytes, checked for length.
+// rows is the bytes of a stored matrix, checked for length.
 type rows struct {
 	codes, scales []byte
-	n, k, groups  int
+	n, k, groups  int // n outputs
 	layout        ir.Layout
 }
 
 func openRows(w *ir.Weight, data Source) (rows, error) {
-	r := rows{n: w.N, k: w.K, layout: w.Layout}
+	r := rows{n: max(w.N, w.Stored), k: w.K, layout: w.Layout}
 	var err error
-	need := (int64(w.N)*int64(w.K)*int64(w.Bits) + 7) / 8
+	need := (int64(r.n)*int64(w.K)*int64(w.Bits) + 7) / 8
 	if r.codes, err = cut(w.Codes, need, data); err != nil {
 		return r, err
 	}
@@ -154,7 +166,7 @@ func openRows(w *ir.Weight, data Source) (rows, error) {
 	if w.GroupSize > 0 {
 		r.groups = (w.K + w.GroupSize - 1) / w.GroupSize
 	}
-	r.scales, err = cut(w.Scales, int64(r.groups)*int64(w.N)*2, data)
+	r.scales, err = cut(w.Scales, int64(r.groups)*int64(r.n)*2, data)
 	return r, err
 }
 
@@ -180,12 +192,15 @@ func cut(r ir.Range, need int64, data Source) ([]byte, error) {
 // packBF16: dword r of line j holds inputs 2j and 2j+1 of output r.
 func packBF16(out []byte, src rows, p panel) {
 	clear(out)
-	live := min(panelRows, src.n-p.first)
+	live := p.live
 	if src.layout == ir.NK {
 		for r := range live {
 			row := src.codes[(p.first+r)*src.k*2:][:src.k*2]
 			for j := range src.k / 2 {
 				copy(out[j*lineBytes+r*4:][:4], row[j*4:][:4])
+			}
+			if src.k%2 != 0 {
+				copy(out[src.k/2*lineBytes+r*4:][:2], row[(src.k-1)*2:])
 			}
 		}
 		return
@@ -202,9 +217,8 @@ func packBF16(out []byte, src rows, p panel) {
 // packINT8: dword r of line j holds inputs 4j to 4j+3 of output r.
 func packINT8(out []byte, src rows, p panel) {
 	clear(out)
-	live := min(panelRows, src.n-p.first)
 	for k := range src.k {
-		row := src.codes[k*src.n+p.first:][:live]
+		row := src.codes[k*src.n+p.first:][:p.live]
 		line := out[k/4*lineBytes+k%4:]
 		for r, c := range row {
 			line[r*4] = c
@@ -215,21 +229,20 @@ func packINT8(out []byte, src rows, p panel) {
 // packINT4: dword r of line j holds inputs 8j to 8j+7 of output r, even ones
 // in the low half, odd ones in the high half; a code is the value plus 8.
 func packINT4(out []byte, src rows, p panel) {
-	if src.n%2 == 0 && src.n-p.first >= panelRows {
+	if src.n%2 == 0 && p.first%2 == 0 && p.live == panelRows && src.k%kUnit == 0 {
 		packWholeINT4(out, src, p)
 		return
 	}
 	for i := range out {
 		out[i] = 0x88
 	}
-	live := min(panelRows, src.n-p.first)
 	for k := range src.k {
 		i := k % 8
 		bit := 16*(i%2) + 4*(i/2)
 		line := out[k/8*lineBytes+bit/8:]
 		low := bit%8 == 0
 		at := k*src.n + p.first
-		for r := range live {
+		for r := range p.live {
 			c := src.codes[(at+r)/2] >> (4 * ((at + r) % 2)) & 15
 			c ^= 8 // two's complement to value plus 8
 			if low {
@@ -264,9 +277,8 @@ func packWholeINT4(out []byte, src rows, p panel) {
 // packScales: [group][16] F16, zero for outputs that do not exist.
 func packScales(out []byte, src rows, p panel) {
 	clear(out)
-	live := min(panelRows, src.n-p.first)
 	for g := range src.groups {
-		for r := range live {
+		for r := range p.live {
 			s := binary.LittleEndian.Uint16(src.scales[(g*src.n+p.first+r)*2:])
 			binary.LittleEndian.PutUint16(out[(g*panelRows+r)*2:], s)
 		}

@@ -22,8 +22,10 @@ func (l *lowerer) tree(n *ir.Node) {
 // streamable reports whether u can work on chunks of columns of n.
 func (l *lowerer) streamable(u, n *ir.Node) bool {
 	switch u.Op {
-	case ir.Cast, ir.Sigmoid, ir.Silu, ir.GLU, ir.Output, ir.TopK:
+	case ir.Cast, ir.Sigmoid, ir.SoftCap, ir.Act, ir.GLU, ir.Output, ir.TopK:
 		return true
+	case ir.Norm:
+		return u.Heads > 0 && u.Args[0] == n
 	case ir.Rope, ir.Append:
 		return u.Args[0] == n
 	case ir.Add, ir.Mul:
@@ -32,7 +34,8 @@ func (l *lowerer) streamable(u, n *ir.Node) bool {
 			other = u.Args[1]
 		}
 		return other != n && l.available(other)
-	case ir.Input, ir.Const, ir.Norm, ir.Linear, ir.Slice, ir.Cached, ir.Scores, ir.Scale, ir.Softmax, ir.Values, ir.Attention, ir.Gather:
+	case ir.Input, ir.Const, ir.Linear, ir.Ratio, ir.Tanh, ir.Slice, ir.Cached, ir.Scores, ir.Scale, ir.Softmax, ir.Values,
+		ir.Attention, ir.Concat, ir.Conv, ir.Gather:
 	}
 	return false
 }
@@ -62,7 +65,7 @@ func (l *lowerer) consume(u, n *ir.Node, x operand, lo int) {
 		return
 	case ir.GLU:
 		d := l.dest(u, lo/2, x.cols/2)
-		l.vector(vectorOp{op: isa.GLU, d: d, x: x, mode: isa.FnSilu})
+		l.vector(vectorOp{op: isa.GLU, d: d, x: x, mode: functions[u.Fn]})
 		l.flow(u, d, lo/2)
 		return
 	}
@@ -86,22 +89,52 @@ func (l *lowerer) consume(u, n *ir.Node, x operand, lo int) {
 	case ir.Cast:
 		d = l.dest(u, lo, x.cols)
 		l.vector(vectorOp{op: isa.CVT, d: d, x: x})
-	case ir.Sigmoid, ir.Silu:
+	case ir.Sigmoid:
 		d = l.reuse(u, n, x, lo)
-		mode := isa.FnSigmoid
-		if u.Op == ir.Silu {
-			mode = isa.FnSilu
-		}
-		l.vector(vectorOp{op: isa.ACT, d: d, x: x, mode: mode})
+		l.vector(vectorOp{op: isa.ACT, d: d, x: x, mode: isa.FnSigmoid})
+	case ir.Act:
+		d = l.reuse(u, n, x, lo)
+		l.vector(vectorOp{op: isa.ACT, d: d, x: x, mode: functions[u.Fn]})
+	case ir.SoftCap:
+		d = l.reuse(u, n, x, lo)
+		l.vector(vectorOp{op: isa.ACT, d: d, x: x, mode: isa.FnSoftcap, imm: u.Cap})
+	case ir.Norm:
+		d = l.dest(u, lo, x.cols)
+		l.headNorm(u, d, x)
 	case ir.Rope:
 		table := l.value(u.Args[1])
 		d = l.dest(u, lo, x.cols)
-		l.rope(d, x, table, u.HeadDim)
+		l.rope(d, x, table, u.HeadDim, u.Rotary)
 	default:
 		l.err = fmt.Errorf("%s cannot work on columns", u.Op)
 		return
 	}
 	l.flow(u, d, lo)
+}
+
+// functions maps the functions to those of the vector unit.
+var functions = [...]uint32{ir.Silu: isa.FnSilu, ir.GeluTanh: isa.FnGeluTanh, ir.Gelu: isa.FnGeluErf, ir.Relu: isa.FnRelu}
+
+// headNorm normalises every head in x's columns. Padding is copied first and
+// stays, for the norm then works in place.
+func (l *lowerer) headNorm(u *ir.Node, d, x operand) {
+	gamma, heads := l.value(u.Args[1]), x.cols/u.HeadDim
+	if u.Live < u.HeadDim {
+		l.vector(vectorOp{op: isa.CVT, d: d, x: x})
+		x = d
+	}
+	for h := range heads {
+		in, out := x.columns(h*u.HeadDim, u.Live), d.columns(h*u.HeadDim, u.Live)
+		op := vectorOp{op: isa.NORM, d: out, x: in, y: gamma, shape: isa.Row, imm: u.Eps}
+		if l.rows == 1 { // the heads are rows
+			op.rows = heads
+			op.d.stride, op.x.stride = int64(u.HeadDim*d.dtype.Size()), int64(u.HeadDim*x.dtype.Size())
+		}
+		l.vector(op)
+		if l.rows == 1 {
+			return
+		}
+	}
 }
 
 // reuse is dest, but in place where x is a temporary that only u reads.
@@ -116,12 +149,9 @@ func (l *lowerer) reuse(u, n *ir.Node, x operand, lo int) operand {
 
 func (l *lowerer) output(u *ir.Node, x operand, lo int) {
 	size := int64(x.dtype.Size())
-	pitch := int64(u.Args[0].Type.Cols) * size
-	length := int64(x.cols) * size
-	if l.lay.rows == 1 {
-		length = align(length, sAlign) // the pad is the buffer's own
-	}
-	if length%sAlign != 0 || int64(lo)*size%sAlign != 0 {
+	pitch := rowPitch(u.Args[0].Type)
+	length := align(int64(x.cols)*size, sAlign) // the pad is the buffer's own
+	if int64(lo)*size%sAlign != 0 || lo+x.cols < u.Args[0].Type.Cols && int64(x.cols)*size%sAlign != 0 {
 		l.err = fmt.Errorf("%s: columns [%d,%d) are not a multiple of %d bytes", u.Name, lo, lo+x.cols, sAlign)
 		return
 	}

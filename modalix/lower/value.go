@@ -23,10 +23,23 @@ func (o operand) columns(lo, cols int) operand {
 }
 
 // newOperand takes a fresh buffer. Columns are rounded up to whole panels,
-// because the matrix unit writes whole panels.
+// because the matrix unit writes whole panels, and reads 32 of BF16 at a time.
 func (l *lowerer) newOperand(rows, cols int, t ir.DType) operand {
 	stride := align(align(int64(cols), panelRows)*int64(t.Size()), sAlign)
+	if t == ir.BF16 {
+		stride = align(int64(cols), kUnit) * 2
+	}
 	return operand{place{l.buffer(int64(rows) * stride), 0}, stride, t, cols}
+}
+
+// clearPad zeroes the columns that the matrix unit reads beyond those of o:
+// what S holds there may be a NaN.
+func (l *lowerer) clearPad(o operand) {
+	if o.dtype != ir.BF16 || o.cols%kUnit == 0 || l.lay.zeros < 0 {
+		return
+	}
+	last := o.columns(o.cols/kUnit*kUnit, kUnit)
+	l.emit(load(isa.Const, l.lay.zeros, l.rows, kUnit*2, o.stride, 0), inS(last.place))
 }
 
 // temporary is a fresh operand that lives no longer than the chunk at work.
@@ -48,7 +61,8 @@ func (l *lowerer) value(n *ir.Node) operand {
 	switch {
 	case n.Op == ir.Const:
 		o := l.newOperand(t.Rows, t.Cols, t.DType)
-		l.emit(load(isa.Const, l.lay.consts[n], 1, o.stride, o.stride, o.stride), inS(o.place))
+		size := align(int64(t.Cols*t.DType.Size()), sAlign)
+		l.emit(load(isa.Const, l.lay.consts[n], t.Rows, size, o.stride, rowPitch(t)), inS(o.place))
 		l.consts[n] = o
 		return o
 	case n.Op == ir.Slice:
@@ -86,16 +100,25 @@ func (l *lowerer) packed(n *ir.Node) operand {
 // loadColumns fills o with columns [lo, lo+o.cols) of an input or of a value
 // that waits in TMP.
 func (l *lowerer) loadColumns(n *ir.Node, o operand, lo int) {
-	pitch := int64(n.Type.Cols * n.Type.DType.Size())
+	pitch := rowPitch(n.Type)
 	segment, offset := isa.In, l.lay.inputs[n]+int64(l.first)*pitch
 	if at, ok := l.spilled[n]; ok {
-		segment, offset = isa.Tmp, at
+		segment, offset, pitch = isa.Tmp, at, spillPitch(n)
 	} else if n.Op != ir.Input {
 		l.err = fmt.Errorf("operand %s (node %d) is not computed yet", n.Op, n.ID)
 		return
 	}
 	size := int64(n.Type.DType.Size())
-	l.emit(load(segment, offset+int64(lo)*size, l.rows, int64(o.cols)*size, o.stride, pitch), inS(o.place))
+	length := int64(o.cols) * size
+	if o.dtype == ir.BF16 && lo+o.cols == n.Type.Cols {
+		length = align(length, alignment) // with the zeros behind
+	}
+	l.emit(load(segment, offset+int64(lo)*size, l.rows, length, o.stride, pitch), inS(o.place))
+}
+
+// spillPitch returns the distance between rows of a value in TMP, bytes.
+func spillPitch(n *ir.Node) int64 {
+	return align(int64(n.Type.Cols*n.Type.DType.Size()), alignment)
 }
 
 // chunk returns columns [lo, lo+cols) of a value: a view where it lies in S,
@@ -125,10 +148,26 @@ func (l *lowerer) dest(n *ir.Node, lo, cols int) operand {
 	}
 	o, ok := l.full[n]
 	if !ok {
-		o = l.newOperand(l.rows, n.Type.Cols, n.Type.DType)
+		o = l.newWhole(n)
 		l.full[n] = o
 	}
 	return o.columns(lo, cols)
+}
+
+// newWhole takes a buffer for the whole of a value. One that a convolution
+// reads has room for the rows of state in front.
+func (l *lowerer) newWhole(n *ir.Node) operand {
+	for _, u := range l.users[n] {
+		if u.Op == ir.Conv && u.Args[0] == n {
+			before := u.Args[1].Type.Rows
+			o := l.newOperand(before+l.rows, n.Type.Cols, n.Type.DType)
+			o.place = o.at(int64(before) * o.stride)
+			return o
+		}
+	}
+	o := l.newOperand(l.rows, n.Type.Cols, n.Type.DType)
+	l.clearPad(o)
+	return o
 }
 
 // whole reports whether a value must lie in S as a whole: somebody who is not
@@ -144,7 +183,7 @@ func (l *lowerer) whole(n *ir.Node) bool {
 
 // spills reports whether u, a later user of n, reads it from TMP.
 func (l *lowerer) spills(n, u *ir.Node) bool {
-	if !l.plan.spill || l.streamed[u] == n || n.Type.DType != ir.F32 || n.Type.Cols%8 != 0 {
+	if !l.plan.spill || l.streamed[u] == n || n.Type.DType != ir.F32 {
 		return false
 	}
 	return u.Op == ir.Add
@@ -155,11 +194,14 @@ func (l *lowerer) save(n *ir.Node, o operand, lo int) {
 	needed := false
 	for _, u := range l.users[n] {
 		needed = needed || l.spills(n, u)
+		if u.Op == ir.Gather && lo+o.cols == n.Type.Cols {
+			l.saveRows(n)
+		}
 	}
 	if !needed {
 		return
 	}
-	pitch := int64(n.Type.Cols * n.Type.DType.Size())
+	pitch := spillPitch(n)
 	at, ok := l.spilled[n]
 	if !ok {
 		at = l.tmpSize
@@ -168,4 +210,18 @@ func (l *lowerer) save(n *ir.Node, o operand, lo int) {
 	}
 	size := int64(o.dtype.Size())
 	l.emit(store(isa.Tmp, at+int64(lo)*size, l.rows, int64(o.cols)*size, o.stride, pitch), inS(o.place))
+}
+
+// saveRows stores the block's rows of n, which lies in S as a whole, among all
+// of its rows in TMP: a row will be picked once the last block is done.
+func (l *lowerer) saveRows(n *ir.Node) {
+	pitch := spillPitch(n)
+	at, ok := l.picked[n]
+	if !ok {
+		at = l.tmpSize
+		l.picked[n] = at
+		l.tmpSize += pitch * int64(l.lay.rows)
+	}
+	o := l.full[n]
+	l.emit(store(isa.Tmp, at+int64(l.first)*pitch, l.rows, min(o.stride, pitch), o.stride, pitch), inS(o.place))
 }

@@ -33,10 +33,10 @@ type indexLine struct {
 	File   string `json:"file"`
 }
 
-// builder writes sima_files of the bard model.
+// builder writes sima_files of a model.
 type builder struct {
 	tb        testing.TB
-	dir       string
+	src, dir  string
 	ck        *checkpoint.Checkpoint
 	cfg       *arch.Config
 	params    arch.Params
@@ -45,15 +45,25 @@ type builder struct {
 	index     []indexLine
 }
 
-// buildBard compiles the model and returns its sima_files.
+// buildBard compiles the bard model and returns its sima_files.
 func buildBard(tb testing.TB, precision string, p arch.Params) string {
 	tb.Helper()
-	ck, err := checkpoint.Open(bard)
+	return build(tb, bard, precision, p, nil)
+}
+
+// build compiles the checkpoint in src. change, which may be nil, edits what
+// its configuration says.
+func build(tb testing.TB, src, precision string, p arch.Params, change func(*arch.Config)) string {
+	tb.Helper()
+	ck, err := checkpoint.Open(src)
 	must(tb, err)
 	tb.Cleanup(func() { must(tb, ck.Close()) })
 	cfg, err := arch.Parse(ck.Config())
 	must(tb, err)
-	b := &builder{tb: tb, dir: tb.TempDir(), ck: ck, cfg: cfg, params: p, precision: precision, weights: map[string][]byte{}}
+	if change != nil {
+		change(cfg)
+	}
+	b := &builder{tb: tb, src: src, dir: tb.TempDir(), ck: ck, cfg: cfg, params: p, precision: precision, weights: map[string][]byte{}}
 	b.devkit()
 	must(tb, os.Mkdir(filepath.Join(b.dir, "elf_files"), 0o755))
 	for _, id := range cfg.Parts() {
@@ -86,26 +96,41 @@ func (b *builder) devkit() {
 	b.tb.Helper()
 	must(b.tb, os.Mkdir(filepath.Join(b.dir, "devkit"), 0o755))
 	for _, name := range []string{"config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"} {
-		data, err := os.ReadFile(filepath.Join(bard, name))
+		data, err := os.ReadFile(filepath.Join(b.src, name))
 		must(b.tb, err)
 		b.write("devkit/"+name, data)
 	}
 	c := b.cfg
+	var types []string
+	window, local := 0, false
+	for _, l := range c.Layers {
+		types = append(types, l.LayerType())
+		window, local = max(window, l.Window), local || l.Rope > 0
+	}
 	b.json("devkit/vlm_config.json", map[string]any{"format_version": 1, "vision_model_name": "", "vm_cfg": map[string]any{}, "language": runtime.Language{
 		Architecture: c.Architecture, MaxNumTokens: b.params.ContextTokens, LanguageGroupSize: b.params.GroupTokens,
 		FutureTokenMask: b.params.MaskTokens, ReturnLogits: b.params.ReturnLogits, NumHiddenLayers: c.NumHiddenLayers,
 		HiddenSize: c.HiddenSize, NumAttentionHeads: c.NumAttentionHeads, NumKeyValueHeads: c.NumKeyValueHeads,
 		HeadDim: c.HeadDim, VocabSize: c.VocabSize, BOSTokenID: c.BOS, EOSTokenIDs: c.EOS, EmbeddingType: "BF16",
+		EmbeddingScale: c.EmbeddingScale, LayerTypes: types, SlidingWindow: window, LocalRope: local,
+		LongRopeFrom: c.LongFrom(), ConvTaps: c.ConvTaps,
 	}})
 	t, _ := b.ck.Tensor(c.EmbeddingName())
 	data, err := b.ck.Bytes(t)
 	must(b.tb, err)
-	b.write("devkit/embeddings.bin", data)
-	cos, sin, half := c.RopeTables(b.params.ContextTokens)
-	for name, table := range map[string][]float32{"rope_cos.npy": cos, "rope_sin.npy": sin} {
-		data, err := npy.EncodeF32(table, b.params.ContextTokens, half)
+	if t.DType != tensor.BF16 {
+		data, _, err = quant.BF16(data, t.DType, t.Shape[0], t.Shape[1])
 		must(b.tb, err)
-		b.write("devkit/"+name, data)
+	}
+	b.write("devkit/embeddings.bin", data)
+	tables, err := c.RopeTables(b.params.ContextTokens)
+	must(b.tb, err)
+	for _, t := range tables {
+		for suffix, values := range map[string][]float32{"_cos.npy": t.Cos, "_sin.npy": t.Sin} {
+			data, err := npy.EncodeF32(values, b.params.ContextTokens, t.Half)
+			must(b.tb, err)
+			b.write("devkit/"+t.Name+suffix, data)
+		}
 	}
 }
 
@@ -129,7 +154,7 @@ func (b *builder) part(id addr.PartID) {
 			continue
 		}
 		quantised, uses, err := rewrite.Rewrite(g.Model, rewrite.Options{Precision: b.precision}, func(location string) ([]byte, error) {
-			return os.ReadFile(filepath.Join(bard, location))
+			return os.ReadFile(filepath.Join(b.src, location))
 		})
 		must(b.tb, err)
 		for _, u := range uses {
@@ -159,6 +184,10 @@ func (b *builder) weight(u rewrite.WeightUse) {
 	src, err := b.ck.Bytes(t)
 	must(b.tb, err)
 	if u.Format.Bits == 16 {
+		if t.DType != tensor.BF16 {
+			src, _, err = quant.BF16(src, t.DType, u.N, u.K)
+			must(b.tb, err)
+		}
 		b.weights[u.Location] = src
 		return
 	}
@@ -170,14 +199,29 @@ func (b *builder) weight(u rewrite.WeightUse) {
 // golden is what transformers gave for a prompt, in float32.
 type golden struct {
 	input, greedy []int
-	logits        []float32 // [T, V], or of the last T positions
+	hidden        [][]float32 // by layer, [T, H]: its input, and the last one's output
+	logits        []float32   // [T, V], or of the last T positions
+	greedyLogits  []float32   // [16, V], where the case has them
 	text          string
 }
 
 func readGolden(tb testing.TB, name string) golden {
 	tb.Helper()
+	g := goldenOf(tb, bard, name)
+	docs := map[string]struct {
+		Text string `json:"greedy_text"`
+	}{}
+	doc, err := os.ReadFile(filepath.Join(bard, "golden", "golden.json"))
+	must(tb, err)
+	must(tb, json.Unmarshal(doc, &docs))
+	g.text = docs[name].Text
+	return g
+}
+
+func goldenOf(tb testing.TB, dir, name string) golden {
+	tb.Helper()
 	var g golden
-	data, err := os.ReadFile(filepath.Join(bard, "golden", name+".safetensors"))
+	data, err := os.ReadFile(filepath.Join(dir, "golden", name+".safetensors"))
 	must(tb, err)
 	n := binary.LittleEndian.Uint64(data)
 	header := map[string]struct {
@@ -202,16 +246,19 @@ func readGolden(tb testing.TB, name string) golden {
 	if len(raw) == 0 {
 		raw = part("logits_last64")
 	}
-	g.logits = make([]float32, len(raw)/4)
-	must(tb, binary.Read(bytes.NewReader(raw), binary.LittleEndian, g.logits))
-	docs := map[string]struct {
-		Text string `json:"greedy_text"`
-	}{}
-	doc, err := os.ReadFile(filepath.Join(bard, "golden", "golden.json"))
-	must(tb, err)
-	must(tb, json.Unmarshal(doc, &docs))
-	g.text = docs[name].Text
-	return g
+	floats := func(raw []byte) []float32 {
+		out := make([]float32, len(raw)/4)
+		must(tb, binary.Read(bytes.NewReader(raw), binary.LittleEndian, out))
+		return out
+	}
+	g.logits, g.greedyLogits = floats(raw), floats(part("greedy_logits"))
+	for l := 0; ; l++ {
+		raw := part(fmt.Sprintf("hidden.%d", l))
+		if raw == nil {
+			return g
+		}
+		g.hidden = append(g.hidden, floats(raw))
+	}
 }
 
 // copyTree copies a folder so that a test can damage it.

@@ -165,36 +165,66 @@ func (m *Model) checkOptions(prompt []int, o *Options) error {
 }
 
 // reset zeroes the caches before every generation but the first: what a
-// program has not written must not be a NaN.
+// program has not written must not be a NaN, and a convolution begins with
+// zeros.
 func (m *Model) reset() {
 	if m.dirty {
-		for _, kv := range m.kv {
-			clear(kv)
+		for _, list := range [][][]byte{m.kv, m.state} {
+			for _, b := range list {
+				clear(b)
+			}
 		}
 	}
-	m.dirty = true
+	m.dirty, m.long, m.history = true, false, m.history[:0]
 }
 
-// embedRow writes the embedding of a token, float32 [HiddenSize].
+// embedRow writes the embedding of a token, scaled, float32 [HiddenSize].
 func (m *Model) embedRow(dst []float32, id int) {
 	if m.cfg.EmbeddingType == embeddingsINT8 {
 		at := m.cfg.VocabSize*m.cfg.HiddenSize + 2*id
 		scale := tensor.FromBF16(uint16(m.embed[at]) | uint16(m.embed[at+1])<<8)
 		for i, c := range m.embed[id*m.cfg.HiddenSize:][:len(dst)] {
-			dst[i] = scale * float32(int8(c))
+			dst[i] = scale * float32(int8(c)) * m.cfg.EmbeddingScale
 		}
 		return
 	}
 	row := m.embed[2*id*m.cfg.HiddenSize:]
 	for i := range dst {
-		dst[i] = tensor.FromBF16(uint16(row[2*i]) | uint16(row[2*i+1])<<8)
+		dst[i] = tensor.FromBF16(uint16(row[2*i])|uint16(row[2*i+1])<<8) * m.cfg.EmbeddingScale
 	}
 }
 
-// ropeRow writes the cosines, then the sines of a position.
-func (m *Model) ropeRow(dst []float32, pos int) {
-	copy(dst, m.cos[pos*m.half:(pos+1)*m.half])
-	copy(dst[m.half:], m.sin[pos*m.half:(pos+1)*m.half])
+// rope is a table of cosines and one of sines, [MaxNumTokens or more, half].
+type rope struct{ cos, sin []float32 }
+
+// The names of the tables.
+const (
+	mainRope  = "rope"
+	localRope = "rope_local"
+	longRope  = "rope_long"
+)
+
+// ropeOf returns the tables by which a layer turns.
+func (m *Model) ropeOf(layer int) rope {
+	switch {
+	case m.cfg.LocalRope && m.cfg.layerType(layer) == layerSliding:
+		return m.ropes[localRope]
+	case m.long:
+		return m.ropes[longRope]
+	}
+	return m.ropes[mainRope]
+}
+
+// row writes the cosines, then the sines of a position.
+func (r rope) row(dst []float32, half, pos int) {
+	copy(dst, r.cos[pos*half:(pos+1)*half])
+	copy(dst[half:], r.sin[pos*half:(pos+1)*half])
+}
+
+// isLong reports whether a sequence is one that turns by the tables for long
+// ones.
+func (m *Model) isLong(tokens int) bool {
+	return m.cfg.LongRopeFrom > 0 && tokens > m.cfg.LongRopeFrom
 }
 
 // prefill runs the prompt in groups and returns what follows its last token.
@@ -203,6 +233,8 @@ func (m *Model) prefill(ctx context.Context, prompt []int, logits func([]float32
 	hidden := make([]float32, m.cfg.LanguageGroupSize*width)
 	var next candidates
 	start := 0
+	m.long = m.isLong(len(prompt))
+	m.history = append(m.history, prompt...)
 	for ids := range slices.Chunk(prompt, m.cfg.LanguageGroupSize) {
 		clear(hidden)
 		for i, id := range ids {
@@ -217,8 +249,21 @@ func (m *Model) prefill(ctx context.Context, prompt []int, logits func([]float32
 	return next, nil
 }
 
-// decode runs one token at a position and returns what follows it.
+// decode runs one token at a position and returns what follows it. A token
+// that makes the sequence a long one turns all that came before anew.
 func (m *Model) decode(ctx context.Context, id, pos int, logits func([]float32) error) (candidates, error) {
+	if m.isLong(pos+1) && !m.long {
+		ids := append(slices.Clone(m.history), id)
+		m.reset()
+		row := 0
+		return m.prefill(ctx, ids, func(values []float32) error {
+			if row++; row < len(ids) || logits == nil {
+				return nil
+			}
+			return logits(values)
+		})
+	}
+	m.history = append(m.history, id)
 	hidden := make([]float32, m.cfg.HiddenSize)
 	m.embedRow(hidden, id)
 	return m.forward(ctx, addr.Decode, hidden, pos, 1, logits)
@@ -230,45 +275,93 @@ func (m *Model) decode(ctx context.Context, id, pos int, logits func([]float32) 
 // written over before a token can see it.
 func (m *Model) forward(ctx context.Context, phase addr.Phase, hidden []float32, start, valid int, logits func([]float32) error) (candidates, error) {
 	rows := m.rows(phase)
-	window := m.window(phase, start+rows)
 	last := len(m.layers[phase]) - 1
 	for layer := range m.layers[phase] {
 		l := &m.layers[phase][layer]
-		copy(l.pre.f32("in.hidden"), hidden)
-		rope, positions := l.pre.f32("in.rope"), l.pre.i32("in.positions")
-		for i := range rows {
-			m.ropeRow(rope[i*2*m.half:], start+i)
-			positions[i] = int32(start + i)
+		conv := m.cfg.layerType(layer) == layerConv
+		if !conv {
+			if err := m.attend(ctx, phase, layer, hidden, start, valid); err != nil {
+				return candidates{}, err
+			}
 		}
-		if err := m.launch(ctx, l.pre, layer); err != nil {
-			return candidates{}, err
-		}
-		cache := l.cache[window]
-		copy(cache.bytes("in.q"), l.pre.bytes("out.q"))
-		fillSpans(cache.i32("in.spans"), start, valid)
-		if err := m.launch(ctx, cache, layer); err != nil {
-			return candidates{}, err
-		}
-		copy(l.post.bytes("in.attention"), cache.bytes("out.attention"))
-		copy(l.post.f32("in.hidden"), hidden)
+		copyRows(l.post.f32("in.hidden"), hidden, rows)
 		if layer == last && !m.cfg.ReturnLogits && rows > 1 {
 			l.post.i32("in.last_row")[0] = int32(valid - 1)
 		}
 		if err := m.launch(ctx, l.post, layer); err != nil {
 			return candidates{}, err
 		}
+		if conv {
+			m.keepState(layer, l.post.f32("out.gated"), rows, valid)
+		}
 		if layer < last {
-			copy(hidden, l.post.f32("out.hidden_out"))
+			copyRows(hidden, l.post.f32("out.hidden_out"), rows)
 		}
 	}
-	return m.head(m.layers[phase][last].post, valid, logits)
+	return m.head(m.layers[phase][last].post, rows, valid, logits)
 }
 
-// fillSpans writes which positions each row sees, [rows, 2]: all up to its
+// attend runs PRE and CACHE of a layer, and leaves attention in the input of
+// POST.
+func (m *Model) attend(ctx context.Context, phase addr.Phase, layer int, hidden []float32, start, valid int) error {
+	l, rows := &m.layers[phase][layer], m.rows(phase)
+	copyRows(l.pre.f32("in.hidden"), hidden, rows)
+	table, positions, turn := l.pre.f32("in.rope"), l.pre.i32("in.positions"), m.ropeOf(layer)
+	for i := range rows {
+		turn.row(table[i*(len(table)/rows):], m.half, start+i)
+		positions[i] = int32(start + i)
+	}
+	if err := m.launch(ctx, l.pre, layer); err != nil {
+		return err
+	}
+	cache := l.cache[m.window(phase, start+rows)]
+	copy(cache.bytes("in.q"), l.pre.bytes("out.q"))
+	sees := start + rows
+	if m.cfg.layerType(layer) == layerSliding {
+		sees = m.cfg.SlidingWindow
+	}
+	fillSpans(cache.i32("in.spans"), start, valid, sees)
+	if err := m.launch(ctx, cache, layer); err != nil {
+		return err
+	}
+	m.packHeads(l.post.bytes("in.attention"), cache.bytes("out.attention"), rows)
+	return nil
+}
+
+// packHeads copies attention without the padding of its heads.
+func (m *Model) packHeads(dst, src []byte, rows int) {
+	to, from := len(dst)/rows, len(src)/rows
+	live, padded := m.cfg.HeadDim*2, int(m.headBytes())
+	if live == padded {
+		copyRows(dst, src, rows)
+		return
+	}
+	for i := range rows {
+		row := dst[i*to : (i+1)*to]
+		for h := range m.cfg.NumAttentionHeads {
+			copy(row[h*live:][:live], src[i*from+h*padded:])
+		}
+		clear(row[m.cfg.NumAttentionHeads*live:])
+	}
+}
+
+// keepState makes the rows in front of the next token the state of a
+// convolution: of those that it saw, the last ones that hold tokens.
+func (m *Model) keepState(layer int, gated []float32, rows, valid int) {
+	keep := m.cfg.ConvTaps - 1
+	state := view[float32](m.state[layer])
+	pitch := len(state) / keep
+	shift := min(valid, keep)
+	copy(state, state[shift*pitch:])
+	from := len(gated) / rows
+	copyRows(state[(keep-shift)*pitch:], gated[(valid-shift)*from:valid*from], shift)
+}
+
+// fillSpans writes which positions each row sees, [rows, 2]: so many up to its
 // own, padding its own only.
-func fillSpans(spans []int32, start, valid int) {
+func fillSpans(spans []int32, start, valid, sees int) {
 	for i := range len(spans) / 2 {
-		spans[2*i], spans[2*i+1] = 0, int32(start+i+1)
+		spans[2*i], spans[2*i+1] = int32(max(0, start+i+1-sees)), int32(start+i+1)
 		if i >= valid {
 			spans[2*i] = int32(start + i)
 		}
@@ -276,7 +369,7 @@ func fillSpans(spans []int32, start, valid int) {
 }
 
 // head reads what the last POST returned.
-func (m *Model) head(post *program, valid int, logits func([]float32) error) (candidates, error) {
+func (m *Model) head(post *program, rows, valid int, logits func([]float32) error) (candidates, error) {
 	if !m.cfg.ReturnLogits {
 		top, err := topCandidates(post.bytes("out.top"), m.cfg.VocabSize)
 		if err != nil {
@@ -284,13 +377,14 @@ func (m *Model) head(post *program, valid int, logits func([]float32) error) (ca
 		}
 		return top, err
 	}
-	all, v := post.f32("out.logits"), m.cfg.VocabSize
+	all := post.f32("out.logits")
+	row := func(i int) []float32 { return all[i*(len(all)/rows):][:m.cfg.VocabSize] }
 	if logits != nil {
 		for i := range valid {
-			if err := logits(all[i*v : (i+1)*v]); err != nil {
+			if err := logits(row(i)); err != nil {
 				return candidates{}, err
 			}
 		}
 	}
-	return candidates{logits: all[(valid-1)*v : valid*v]}, nil
+	return candidates{logits: row(valid - 1)}, nil
 }

@@ -15,7 +15,7 @@ import (
 
 // layerPrograms are the programs of one layer in one phase.
 type layerPrograms struct {
-	pre, post *program
+	pre, post *program         // post is CONV in a layer without attention
 	cache     map[int]*program // by window, tokens
 }
 
@@ -61,7 +61,7 @@ func (m *Model) loadPrograms(dir string) error {
 			m.layers[phase][i].cache = map[int]*program{}
 		}
 	}
-	m.kv = make([][]byte, m.cfg.NumHiddenLayers)
+	m.kv, m.state = make([][]byte, m.cfg.NumHiddenLayers), make([][]byte, m.cfg.NumHiddenLayers)
 	loaded := map[string]*program{}
 	for _, s := range need {
 		file := files[s]
@@ -121,6 +121,10 @@ func (m *Model) required() []slot {
 	var out []slot
 	for _, phase := range addr.Phases {
 		for layer := range m.cfg.NumHiddenLayers {
+			if m.cfg.layerType(layer) == layerConv {
+				out = append(out, slot{phase, addr.Conv, layer, 0})
+				continue
+			}
 			out = append(out, slot{phase, addr.Pre, layer, 0})
 			step := m.step(phase)
 			for w := step; w <= m.cfg.MaxNumTokens; w += step {
@@ -267,20 +271,29 @@ func (m *Model) bind(s slot, p *program) error {
 	l := &m.layers[s.phase][s.layer]
 	rows := m.rows(s.phase)
 	var want []buffer
+	last := s.layer == m.cfg.NumHiddenLayers-1
 	switch s.part {
 	case addr.Pre:
 		l.pre, want = p, m.preBuffers(rows)
 	case addr.Cache:
 		l.cache[s.window], want = p, m.cacheBuffers(rows)
 	case addr.Post:
-		l.post, want = p, m.postBuffers(rows, s.layer == m.cfg.NumHiddenLayers-1)
-	case addr.Conv, addr.Vision:
+		l.post, want = p, m.postBuffers(rows, last)
+	case addr.Conv:
+		l.post, want = p, m.convBuffers(rows, last)
+	case addr.Vision:
 		return fmt.Errorf("llima: internal error: %v is bound", s)
 	}
 	if err := p.checkAll(want); err != nil {
 		return err
 	}
-	if s.part == addr.Post {
+	switch s.part { //nolint:exhaustive // the others have a cache
+	case addr.Post:
+		return nil
+	case addr.Conv:
+		if m.state[s.layer] == nil {
+			m.state[s.layer] = alignedBytes(m.stateBytes())
+		}
 		return nil
 	}
 	n := p.prog.SegmentSize(isa.KV)
@@ -299,5 +312,14 @@ func (m *Model) capacity() int64 { return int64(m.cfg.MaxNumTokens+31) / 32 * 32
 // kvBytes returns the size of the cache of a layer: K, then V, BF16 [kv head,
 // capacity, head dim] in the order of docs/isa.md.
 func (m *Model) kvBytes() int64 {
-	return 2 * m.capacity() * int64(m.cfg.NumKeyValueHeads) * int64(m.cfg.HeadDim) * 2
+	return 2 * m.capacity() * int64(m.cfg.NumKeyValueHeads) * m.headBytes()
+}
+
+// headBytes returns the size of a head in q, attention and the cache: BF16,
+// padded to a multiple of 32 dims.
+func (m *Model) headBytes() int64 { return int64(m.cfg.HeadDim+31) / 32 * 32 * 2 }
+
+// stateBytes returns the size of the state of a convolution, F32 rows.
+func (m *Model) stateBytes() int64 {
+	return rowsBytes(m.cfg.ConvTaps-1, int64(m.cfg.HiddenSize)*4)
 }

@@ -28,6 +28,7 @@ const (
 	maxWindows   = 1 << 12 // of one phase
 	maxWidth     = 1 << 20
 	maxVocab     = 1 << 24
+	maxTaps      = 64
 )
 
 // Language is the "language" object of devkit/vlm_config.json.
@@ -46,6 +47,28 @@ type Language struct {
 	BOSTokenID        int    `json:"bos_token_id"`
 	EOSTokenIDs       []int  `json:"eos_token_ids"`
 	EmbeddingType     string `json:"embedding_type"` // "BF16" or "INT8"
+
+	EmbeddingScale float32  `json:"embedding_scale"` // of embeddings; 0: 1
+	LayerTypes     []string `json:"layer_types"`     // by layer; empty: all full_attention
+	SlidingWindow  int      `json:"sliding_window"`  // positions that a token of a sliding layer sees
+	LocalRope      bool     `json:"local_rope"`      // sliding layers turn by tables of their own
+	LongRopeFrom   int      `json:"long_rope_from"`  // longer sequences turn by other tables; 0: none does
+	ConvTaps       int      `json:"conv_taps"`       // rows that a convolution sees
+}
+
+// The layer types.
+const (
+	layerFull    = "full_attention"
+	layerSliding = "sliding_attention"
+	layerConv    = "conv"
+)
+
+// layerType returns the type of a layer.
+func (c *Language) layerType(layer int) string {
+	if len(c.LayerTypes) == 0 {
+		return layerFull
+	}
+	return c.LayerTypes[layer]
 }
 
 // The types of embeddings.bin.
@@ -62,14 +85,17 @@ type Model struct {
 	defaults  Options
 	embed     []byte // [VocabSize, HiddenSize] of EmbeddingType; INT8 has BF16 scales [VocabSize] behind it
 	embedPath string
-	cos, sin  []float32 // [MaxNumTokens or more, half]
-	half      int
+	ropes     map[string]rope // by name: "rope", "rope_local", "rope_long"
+	half      int             // columns of a table
 
 	machine  *emu.Machine
 	weights  map[[sha256.Size]byte][]byte // segments of programs, by digest, for those that share them
 	layers   [2][]layerPrograms           // by phase, then layer
 	programs []*program                   // each file once
 	kv       [][]byte                     // by layer
+	state    [][]byte                     // by layer, of those with a convolution
+	long     bool                         // the sequence turns by rope_long
+	history  []int                        // ids that the caches hold
 	in, out  []byte                       // of all programs, one of which runs at a time
 	tmp      []byte                       // of the program that runs
 	dirty    bool                         // the caches hold an earlier generation
@@ -118,15 +144,34 @@ func (m *Model) open(dir string) error {
 	if err := m.loadEmbeddings(devkit); err != nil {
 		return err
 	}
-	for _, t := range []struct {
-		name string
-		dst  *[]float32
-	}{{"rope_cos.npy", &m.cos}, {"rope_sin.npy", &m.sin}} {
-		if err := m.loadTable(filepath.Join(devkit, t.name), t.dst); err != nil {
-			return err
-		}
+	if err := m.loadRopes(devkit); err != nil {
+		return err
 	}
 	return m.loadPrograms(filepath.Join(dir, "elf_files"))
+}
+
+// loadRopes reads the tables that the configuration implies.
+func (m *Model) loadRopes(devkit string) error {
+	names := []string{mainRope}
+	if m.cfg.LocalRope {
+		names = append(names, localRope)
+	}
+	if m.cfg.LongRopeFrom > 0 {
+		names = append(names, longRope)
+	}
+	m.ropes = map[string]rope{}
+	for _, name := range names {
+		cos, err := m.loadTable(filepath.Join(devkit, name+"_cos.npy"))
+		if err != nil {
+			return err
+		}
+		sin, err := m.loadTable(filepath.Join(devkit, name+"_sin.npy"))
+		if err != nil {
+			return err
+		}
+		m.ropes[name] = rope{cos, sin}
+	}
+	return nil
 }
 
 // readJSON reads a bounded JSON file; v stays as it is where an optional one is
@@ -208,10 +253,36 @@ func (c *Language) check() error {
 	if c.EmbeddingType != embeddingsBF16 && c.EmbeddingType != embeddingsINT8 {
 		return fmt.Errorf("embedding_type = %q, want %q or %q", c.EmbeddingType, embeddingsBF16, embeddingsINT8)
 	}
+	if err := c.checkLayers(); err != nil {
+		return err
+	}
 	for _, id := range c.EOSTokenIDs {
 		if id < 0 || id >= c.VocabSize {
 			return fmt.Errorf("eos_token_ids: %d is outside the vocabulary of %d", id, c.VocabSize)
 		}
+	}
+	return nil
+}
+
+// checkLayers reports layer types that do not fit.
+func (c *Language) checkLayers() error {
+	if n := len(c.LayerTypes); n != 0 && n != c.NumHiddenLayers {
+		return fmt.Errorf("layer_types has %d entries for num_hidden_layers = %d", n, c.NumHiddenLayers)
+	}
+	for i, kind := range c.LayerTypes {
+		switch {
+		case kind == layerFull:
+		case kind == layerSliding && c.SlidingWindow >= 1:
+		case kind == layerConv && c.ConvTaps >= 2 && c.ConvTaps <= maxTaps:
+		default:
+			return fmt.Errorf("layer_types[%d] = %q with sliding_window = %d and conv_taps = %d", i, kind, c.SlidingWindow, c.ConvTaps)
+		}
+	}
+	if !(c.EmbeddingScale >= 0 && c.EmbeddingScale < maxWidth) || c.LongRopeFrom < 0 {
+		return fmt.Errorf("embedding_scale = %v and long_rope_from = %d, want no less than 0", c.EmbeddingScale, c.LongRopeFrom)
+	}
+	if c.EmbeddingScale == 0 {
+		c.EmbeddingScale = 1
 	}
 	return nil
 }
@@ -299,28 +370,28 @@ func (m *Model) loadEmbeddings(devkit string) error {
 }
 
 // loadTable reads a table of cosines or sines, [MaxNumTokens or more, half].
-func (m *Model) loadTable(path string, dst *[]float32) error {
+func (m *Model) loadTable(path string) ([]float32, error) {
 	b, err := m.mapFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a, err := npy.Read(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w%s", path, err, again)
+		return nil, fmt.Errorf("%s: %w%s", path, err, again)
 	}
 	if a.DType != tensor.F32 || len(a.Shape) != 2 || a.Shape[0] < m.cfg.MaxNumTokens || a.Shape[1] < 1 || 2*a.Shape[1] > m.cfg.HeadDim {
-		return fmt.Errorf("%s: %v %v, but vlm_config.json says max_num_tokens %d and head_dim %d, F32 [%d %d]%s",
+		return nil, fmt.Errorf("%s: %v %v, but vlm_config.json says max_num_tokens %d and head_dim %d, F32 [%d %d]%s",
 			path, a.DType, a.Shape, m.cfg.MaxNumTokens, m.cfg.HeadDim, m.cfg.MaxNumTokens, m.cfg.HeadDim/2, again)
 	}
 	if m.half != 0 && a.Shape[1] != m.half {
-		return fmt.Errorf("%s: %d columns, rope_cos.npy has %d%s", path, a.Shape[1], m.half, again)
+		return nil, fmt.Errorf("%s: %d columns, rope_cos.npy has %d%s", path, a.Shape[1], m.half, again)
 	}
 	m.half = a.Shape[1]
-	*dst = a.F32()
-	for i, v := range *dst {
+	table := a.F32()
+	for i, v := range table {
 		if !finite(v) {
-			return fmt.Errorf("%s: element [%d, %d] is %v, so the file is damaged%s", path, i/m.half, i%m.half, v, again)
+			return nil, fmt.Errorf("%s: element [%d, %d] is %v, so the file is damaged%s", path, i/m.half, i%m.half, v, again)
 		}
 	}
-	return nil
+	return table, nil
 }

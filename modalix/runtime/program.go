@@ -43,7 +43,7 @@ func (m *Model) loadProgram(dir, file string) (*program, error) {
 		return nil, fmt.Errorf("%s: %w%s", path, err, again)
 	}
 	p := &program{path: path, prog: prog}
-	for _, seg := range []isa.Segment{isa.In, isa.Out, isa.Tmp, isa.KV} {
+	for _, seg := range []isa.Segment{isa.In, isa.Out, isa.Tmp, isa.KV, isa.State} {
 		if n := prog.SegmentSize(seg); n < 0 || n > maxBufferBytes {
 			return nil, fmt.Errorf("%s: %v has %d bytes, more than %d%s", path, seg, n, int64(maxBufferBytes), again)
 		}
@@ -142,15 +142,19 @@ func (p *program) check(b buffer) error {
 	return nil
 }
 
-// preBuffers, cacheBuffers and postBuffers are the host buffers of the parts.
+// rowsBytes is the size of rows in a host buffer: each fills a multiple of 64
+// bytes.
+func rowsBytes(rows int, rowBytes int64) int64 { return int64(rows) * ((rowBytes + 63) / 64 * 64) }
+
+// preBuffers, cacheBuffers, postBuffers and convBuffers are the host buffers
+// of the parts.
 func (m *Model) preBuffers(rows int) []buffer {
-	c, n := &m.cfg, int64(rows)
 	kv := m.kvBytes() / 2
 	return []buffer{
-		{"in.hidden", isa.In, n * int64(c.HiddenSize) * 4},
-		{"in.rope", isa.In, n * int64(m.half) * 2 * 4},
-		{"in.positions", isa.In, n * 4},
-		{"out.q", isa.Out, n * m.attentionBytes()},
+		m.hiddenBuffer("in.hidden", isa.In, rows),
+		{"in.rope", isa.In, rowsBytes(rows, int64(m.half)*2*4)},
+		{"in.positions", isa.In, int64(rows) * 4},
+		{"out.q", isa.Out, int64(rows) * m.attentionBytes()},
 		{"kv.k", isa.KV, kv},
 		{"kv.v", isa.KV, kv},
 	}
@@ -168,26 +172,43 @@ func (m *Model) cacheBuffers(rows int) []buffer {
 }
 
 func (m *Model) postBuffers(rows int, last bool) []buffer {
-	c, n := &m.cfg, int64(rows)
-	want := []buffer{
-		{"in.attention", isa.In, n * m.attentionBytes()},
-		{"in.hidden", isa.In, n * int64(c.HiddenSize) * 4},
-	}
-	switch {
-	case !last:
-		return append(want, buffer{"out.hidden_out", isa.Out, n * int64(c.HiddenSize) * 4})
-	case c.ReturnLogits:
-		return append(want, buffer{"out.logits", isa.Out, n * int64(c.VocabSize) * 4})
-	case rows > 1:
-		want = append(want, buffer{"in.last_row", isa.In, 4})
-	}
-	return append(want, buffer{"out.top", isa.Out, int64(min(topCount, c.VocabSize)) * 8})
+	c := &m.cfg
+	return append([]buffer{
+		{"in.attention", isa.In, rowsBytes(rows, int64(c.NumAttentionHeads)*int64(c.HeadDim)*2)},
+		m.hiddenBuffer("in.hidden", isa.In, rows),
+	}, m.resultBuffers(rows, last)...)
 }
 
-// attentionBytes is the size of one row of q, and of attention: BF16.
-func (m *Model) attentionBytes() int64 {
-	return int64(m.cfg.NumAttentionHeads) * int64(m.cfg.HeadDim) * 2
+func (m *Model) convBuffers(rows int, last bool) []buffer {
+	return append([]buffer{
+		m.hiddenBuffer("in.hidden", isa.In, rows),
+		{"state.state", isa.State, m.stateBytes()},
+		m.hiddenBuffer("out.gated", isa.Out, rows),
+	}, m.resultBuffers(rows, last)...)
 }
+
+// resultBuffers are those of what a layer gives in the end.
+func (m *Model) resultBuffers(rows int, last bool) []buffer {
+	c := &m.cfg
+	top := buffer{"out.top", isa.Out, int64(min(topCount, c.VocabSize)) * 8}
+	switch {
+	case !last:
+		return []buffer{m.hiddenBuffer("out.hidden_out", isa.Out, rows)}
+	case c.ReturnLogits:
+		return []buffer{{"out.logits", isa.Out, rowsBytes(rows, int64(c.VocabSize)*4)}}
+	case rows > 1:
+		return []buffer{{"in.last_row", isa.In, 4}, top}
+	}
+	return []buffer{top}
+}
+
+// hiddenBuffer holds rows of the residual stream, F32.
+func (m *Model) hiddenBuffer(name string, seg isa.Segment, rows int) buffer {
+	return buffer{name, seg, rowsBytes(rows, int64(m.cfg.HiddenSize)*4)}
+}
+
+// attentionBytes is the size of one row of q, and of what attention gives.
+func (m *Model) attentionBytes() int64 { return int64(m.cfg.NumAttentionHeads) * m.headBytes() }
 
 // bytes returns a host buffer that was checked.
 func (p *program) bytes(name string) []byte {
@@ -201,6 +222,16 @@ func (p *program) bytes(name string) []byte {
 
 func (p *program) f32(name string) []float32 { return view[float32](p.bytes(name)) }
 func (p *program) i32(name string) []int32   { return view[int32](p.bytes(name)) }
+
+// copyRows copies rows between buffers whose rows may lie apart, with zeros
+// behind them where there is room.
+func copyRows[T any](dst, src []T, rows int) {
+	to, from := len(dst)/rows, len(src)/rows
+	for i := range rows {
+		row := dst[i*to : (i+1)*to]
+		clear(row[copy(row, src[i*from:(i+1)*from]):])
+	}
+}
 
 // view returns bytes as elements of four bytes; buffers are aligned.
 func view[T float32 | int32](b []byte) []T {
@@ -218,7 +249,7 @@ func (m *Model) launch(ctx context.Context, p *program, layer int) error {
 	if n := p.prog.SegmentSize(isa.Tmp); n > int64(len(m.tmp)) {
 		m.tmp = alignedBytes(n)
 	}
-	b := emu.Buffers{In: p.in, Out: p.out, Tmp: m.tmp, KV: m.kv[layer]}
+	b := emu.Buffers{In: p.in, Out: p.out, Tmp: m.tmp, KV: m.kv[layer], State: m.state[layer]}
 	if err := m.machine.Run(p.prog, b); err != nil {
 		return fmt.Errorf("%s: %w", p.path, err)
 	}

@@ -180,9 +180,18 @@ func TestWindow(t *testing.T) {
 }
 
 func TestFillSpans(t *testing.T) {
-	spans := make([]int32, 8)
-	fillSpans(spans, 10, 2)
-	if want := []int32{0, 11, 0, 12, 12, 13, 13, 14}; !slices.Equal(spans, want) {
-		t.Errorf("fillSpans = %v, want %v", spans, want)
+	for _, c := range []struct {
+		sees int
+		want []int32
+	}{
+		{14, []int32{0, 11, 0, 12, 12, 13, 13, 14}},
+		{3, []int32{8, 11, 9, 12, 12, 13, 13, 14}},
+		{1, []int32{10, 11, 11, 12, 12, 13, 13, 14}},
+	} {
+		spans := make([]int32, 8)
+		fillSpans(spans, 10, 2, c.sees)
+		if !slices.Equal(spans, c.want) {
+			t.Errorf("fillSpans of %d = %v, want %v", c.sees, spans, c.want)
+		}
 	}
 }

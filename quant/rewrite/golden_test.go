@@ -59,6 +59,17 @@ func distanceOf(t *testing.T, got, want []float32) distance {
 	return d
 }
 
+// deviation is the standard deviation of all elements.
+func deviation(x []float32) float64 {
+	var sum, squares float64
+	for _, v := range x {
+		sum += float64(v)
+		squares += float64(v) * float64(v)
+	}
+	n := float64(len(x))
+	return math.Sqrt(squares/n - (sum/n)*(sum/n))
+}
+
 // argmaxDiffers counts rows whose best id differs where the margin of the
 // best over the second exceeds margin.
 func argmaxDiffers(got, want []float32, vocab int, margin float64) (differ, rows int) {

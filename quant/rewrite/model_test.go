@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/llima-build/llima/formats/arch"
@@ -37,7 +38,12 @@ type stored struct {
 
 func openBard(tb testing.TB) *model {
 	tb.Helper()
-	ckpt, err := checkpoint.Open(bardDir)
+	return openModel(tb, bardDir)
+}
+
+func openModel(tb testing.TB, dir string) *model {
+	tb.Helper()
+	ckpt, err := checkpoint.Open(dir)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -51,7 +57,7 @@ func openBard(tb testing.TB) *model {
 		m.tensors[t.Name] = stored{t.DType, t.Shape, onnx.External{Location: t.File, Offset: t.Offset, Length: t.Length}}
 	}
 	for _, name := range ckpt.Files() {
-		b, err := os.ReadFile(filepath.Join(bardDir, name))
+		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -143,7 +149,12 @@ type golden struct {
 
 func readGolden(tb testing.TB, name string, layers int) golden {
 	tb.Helper()
-	f, err := safetensors.Open(filepath.Join(bardDir, "golden", name+".safetensors"))
+	return goldenOf(tb, bardDir, name, layers)
+}
+
+func goldenOf(tb testing.TB, dir, name string, layers int) golden {
+	tb.Helper()
+	f, err := safetensors.Open(filepath.Join(dir, "golden", name+".safetensors"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -177,7 +188,7 @@ func floats(tb testing.TB, b []byte, dt tensor.DType) []float32 {
 	return out
 }
 
-// embed returns the embeddings of ids.
+// embed returns the embeddings of ids, scaled.
 func (m *model) embed(tb testing.TB, ids []int) []float32 {
 	tb.Helper()
 	name := m.cfg.EmbeddingName()
@@ -187,17 +198,22 @@ func (m *model) embed(tb testing.TB, ids []int) []float32 {
 	for _, id := range ids {
 		out = append(out, floats(tb, b[id*row:(id+1)*row], dt)...)
 	}
+	for i := range out {
+		out[i] *= m.cfg.EmbeddingScale
+	}
 	return out
 }
 
 // runner runs a model part by part, as the run time does.
 type runner struct {
-	m        *model
-	p        arch.Params
-	o        *rewrite.Options
-	graphs   map[string]*onnx.Model
-	k, v     [][]float32 // by layer, [context, kvHeads·D]
-	cos, sin []float32
+	m      *model
+	p      arch.Params
+	o      *rewrite.Options
+	graphs map[string]*onnx.Model
+	k, v   [][]float32 // by layer, [context, kvHeads·D]
+	state  [][]float32 // by layer, [taps-1, H]
+	ropes  []arch.Table
+	long   bool // the sequence exceeds what the short rope holds for
 	// record, where set, sees the inputs and outputs of every part.
 	record func(name string, m *onnx.Model, in, out map[string]eval.Value)
 }
@@ -208,8 +224,12 @@ func newRunner(tb testing.TB, m *model, p arch.Params, o *rewrite.Options) *runn
 	for range m.cfg.NumHiddenLayers {
 		size := p.ContextTokens * m.cfg.NumKeyValueHeads * m.cfg.HeadDim
 		r.k, r.v = append(r.k, make([]float32, size)), append(r.v, make([]float32, size))
+		r.state = append(r.state, make([]float32, max(0, m.cfg.ConvTaps-1)*m.cfg.HiddenSize))
 	}
-	r.cos, r.sin, _ = m.cfg.RopeTables(p.ContextTokens)
+	var err error
+	if r.ropes, err = m.cfg.RopeTables(p.ContextTokens); err != nil {
+		tb.Fatal(err)
+	}
 	return r
 }
 
@@ -247,54 +267,78 @@ func (r *runner) part(tb testing.TB, id addr.PartID, window int, in map[string]e
 func (r *runner) forward(tb testing.TB, phase addr.Phase, start int, embedded []float32) (hidden [][]float32, last map[string]eval.Value) {
 	tb.Helper()
 	c := r.m.cfg
-	rows, step := r.p.Rows(phase), r.p.GroupTokens
+	rows := r.p.Rows(phase)
+	tokens := len(embedded) / c.HiddenSize
+	h := make([]float32, rows*c.HiddenSize)
+	copy(h, embedded)
+	for l := range c.Layers {
+		hidden = append(hidden, h[:tokens*c.HiddenSize])
+		in := map[string]eval.Value{"hidden": {F: h}}
+		if l == c.NumHiddenLayers-1 && phase == addr.Prefill && !r.p.ReturnLogits {
+			in["last_row"] = eval.Value{I: []int64{int64(tokens - 1)}}
+		}
+		id := addr.PartID{Phase: phase, Part: addr.Post, Index: l}
+		if c.Layers[l].Conv {
+			id.Part = addr.Conv
+			in["state"] = eval.Value{F: slices.Clone(r.state[l])}
+		} else {
+			in["attention"] = r.attention(tb, phase, l, start, tokens, h)
+		}
+		last = r.part(tb, id, 0, in)
+		if c.Layers[l].Conv {
+			all := slices.Concat(r.state[l], last["gated"].F[:tokens*c.HiddenSize])
+			copy(r.state[l], all[len(all)-len(r.state[l]):])
+		}
+		h = last["hidden_out"].F
+	}
+	return hidden, last
+}
+
+// attention runs PRE and CACHE of a layer.
+func (r *runner) attention(tb testing.TB, phase addr.Phase, l, start, tokens int, h []float32) eval.Value {
+	tb.Helper()
+	c, rows, step := r.m.cfg, r.p.Rows(phase), r.p.GroupTokens
 	if phase == addr.Decode {
 		step = r.p.MaskTokens
 	}
 	window := (start + rows + step - 1) / step * step
-	tokens := len(embedded) / c.HiddenSize
-	h := make([]float32, rows*c.HiddenSize)
-	copy(h, embedded)
-	half := c.HeadDim / 2
-	table := func(t []float32) eval.Value { return eval.Value{F: t[start*half : (start+rows)*half]} }
+	rope := r.ropes[c.Layers[l].Rope]
+	if r.long {
+		rope = r.ropes[len(r.ropes)-1]
+	}
+	table := func(t []float32) eval.Value { return eval.Value{F: t[start*rope.Half : (start+rows)*rope.Half]} }
 	spans := make([]int64, 0, 2*rows)
 	for i := range rows {
 		lo := 0
+		if w := c.Layers[l].Window; w > 0 {
+			lo = max(0, start+i+1-w)
+		}
 		if i >= tokens { // a pad row sees itself
 			lo = start + i
 		}
 		spans = append(spans, int64(lo), int64(start+i+1))
 	}
 	kv := c.NumKeyValueHeads * c.HeadDim
-	for l := range c.NumHiddenLayers {
-		hidden = append(hidden, h[:tokens*c.HiddenSize])
-		id := func(p addr.Part) addr.PartID { return addr.PartID{Phase: phase, Part: p, Index: l} }
-		pre := r.part(tb, id(addr.Pre), 0, map[string]eval.Value{"hidden": {F: h}, "cos": table(r.cos), "sin": table(r.sin)})
-		copy(r.k[l][start*kv:], pre["k"].F)
-		copy(r.v[l][start*kv:], pre["v"].F)
-		cache := r.part(tb, id(addr.Cache), window, map[string]eval.Value{
-			"q": pre["q"], "K": {F: r.k[l][:window*kv]}, "V": {F: r.v[l][:window*kv]}, "spans": {I: spans},
-		})
-		in := map[string]eval.Value{"attention": cache["attention"], "hidden": {F: h}}
-		if l == c.NumHiddenLayers-1 && phase == addr.Prefill && !r.p.ReturnLogits {
-			in["last_row"] = eval.Value{I: []int64{int64(tokens - 1)}}
-		}
-		last = r.part(tb, id(addr.Post), 0, in)
-		h = last["hidden_out"].F
-	}
-	return hidden, last
+	id := func(p addr.Part) addr.PartID { return addr.PartID{Phase: phase, Part: p, Index: l} }
+	pre := r.part(tb, id(addr.Pre), 0, map[string]eval.Value{"hidden": {F: h}, "cos": table(rope.Cos), "sin": table(rope.Sin)})
+	copy(r.k[l][start*kv:], pre["k"].F)
+	copy(r.v[l][start*kv:], pre["v"].F)
+	return r.part(tb, id(addr.Cache), window, map[string]eval.Value{
+		"q": pre["q"], "K": {F: r.k[l][:window*kv]}, "V": {F: r.v[l][:window*kv]}, "spans": {I: spans},
+	})["attention"]
 }
 
 // logits runs a whole prompt and returns hidden states by layer and logits of
 // every token.
 func (r *runner) logits(tb testing.TB, ids []int) (hidden [][]float32, logits []float32) {
 	tb.Helper()
+	r.long = r.m.cfg.LongFrom() > 0 && len(ids) > r.m.cfg.LongFrom()
 	e := r.m.embed(tb, ids)
 	hidden = make([][]float32, r.m.cfg.NumHiddenLayers)
 	for at := 0; at < len(ids); at += r.p.GroupTokens {
 		n := min(r.p.GroupTokens, len(ids)-at)
 		h, last := r.forward(tb, addr.Prefill, at, e[at*r.m.cfg.HiddenSize:(at+n)*r.m.cfg.HiddenSize])
-		for l := range h {
+		for l := range hidden {
 			hidden[l] = append(hidden[l], h[l]...)
 		}
 		logits = append(logits, last["logits"].F[:n*r.m.cfg.VocabSize]...)

@@ -43,7 +43,7 @@ type WeightUse struct {
 // format returns how the matrix of a node is stored.
 func (o Options) format(node string) (quant.Format, error) {
 	precision := o.Precision
-	if node == headNode {
+	if slices.Contains(headNodes, node) {
 		if o.HeadPrecision != "" {
 			precision = o.HeadPrecision
 		} else if precision == INT4 {
@@ -66,8 +66,9 @@ func (o Options) format(node string) (quant.Format, error) {
 	return f, f.Check()
 }
 
-// headNode is the product that gives logits: its result stays FLOAT.
-const headNode = "logits"
+// headNodes are what the product that gives logits is called, without a cap
+// and with one: its result stays FLOAT.
+var headNodes = []string{"logits", "logits.raw"}
 
 // rounded names the graph inputs and outputs that are BF16.
 var rounded = []string{"q", "k", "v", "K", "V", "attention"}
@@ -193,7 +194,7 @@ func (r *rewriter) node(n *onnx.Node) error {
 
 // copyRounded copies a node whose first operands are rounded.
 func (r *rewriter) copyRounded(n *onnx.Node, operands int) error {
-	c := onnx.Node{Name: r.name(n.Name), Op: n.Op, Attrs: n.Attrs} // named as its output
+	c := onnx.Node{Name: r.name(n.Name), Op: n.Op, Attrs: n.Attrs} // named as its first output
 	for i, in := range n.Inputs {
 		if err := r.initializer(in); err != nil {
 			return err
@@ -204,7 +205,7 @@ func (r *rewriter) copyRounded(n *onnx.Node, operands int) error {
 		}
 		c.Inputs = append(c.Inputs, in)
 	}
-	moves := n.Op == "Reshape" || n.Op == "Transpose" || n.Op == "Gather"
+	moves := slices.Contains([]string{"Reshape", "Transpose", "Gather", "Split"}, n.Op)
 	for _, out := range n.Outputs {
 		name := r.name(out)
 		c.Outputs = append(c.Outputs, name)

@@ -3,6 +3,7 @@ package rewrite
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/llima-build/llima/formats/onnx"
 )
@@ -97,7 +98,7 @@ func (r *rewriter) gemm(n *onnx.Node) error {
 	} else {
 		r.quantised(n, t, use, x, bias)
 	}
-	if out := n.Outputs[0]; n.Name != headNode {
+	if out := n.Outputs[0]; !slices.Contains(headNodes, n.Name) {
 		r.rename[out] = r.round(r.name(out), out)
 	}
 	return nil

@@ -113,6 +113,26 @@ func TestOperators(t *testing.T) {
 			[]onnx.Attr{intAttr("num_heads", 2)},
 			[]eval.Value{f32([]int64{1, 2, 4}, -2, 1, -4, 3, 5, 6, 7, 8)},
 		},
+		{
+			"RotaryEmbedding",
+			[]eval.Value{f32([]int64{1, 1, 4}, 1, 2, 3, 4), f32([]int64{1, 1, 1}, 0), f32([]int64{1, 1, 1}, 1)},
+			nil,
+			[]onnx.Attr{intAttr("num_heads", 1), intAttr("rotary_embedding_dim", 2)},
+			[]eval.Value{f32([]int64{1, 1, 4}, -2, 1, 3, 4)},
+		},
+		{"Concat", []eval.Value{f32([]int64{1, 2}, 1, 2), f32([]int64{2, 2}, 3, 4, 5, 6)}, nil, nil, []eval.Value{f32([]int64{3, 2}, 1, 2, 3, 4, 5, 6)}},
+		{
+			"Conv",
+			[]eval.Value{f32([]int64{1, 2, 3}, 1, 2, 3, 10, 20, 30), f32([]int64{2, 1, 2}, 1, 2, 3, 4), f32([]int64{2}, 0.5, -1)},
+			nil,
+			[]onnx.Attr{intAttr("group", 2)},
+			[]eval.Value{f32([]int64{1, 2, 2}, 5.5, 8.5, 109, 179)},
+		},
+		{"Div", []eval.Value{f32([]int64{2}, 2, 3), f32(nil, 4)}, nil, nil, []eval.Value{f32([]int64{2}, 0.5, 0.75)}},
+		{"Gelu", []eval.Value{f32([]int64{2}, 0, 20)}, nil, nil, []eval.Value{f32([]int64{2}, 0, 20)}},
+		{"Relu", []eval.Value{f32([]int64{3}, -1, 2, nan)}, nil, nil, []eval.Value{f32([]int64{3}, 0, 2, 0)}},
+		{"Split", []eval.Value{f32([]int64{2, 3}, 1, 2, 3, 4, 5, 6)}, []onnx.Tensor{int64s("sizes", 1, 2)}, []onnx.Attr{intAttr("axis", 1)}, []eval.Value{f32([]int64{2, 1}, 1, 4), f32([]int64{2, 2}, 2, 3, 5, 6)}},
+		{"Tanh", []eval.Value{f32([]int64{3}, 0, -inf, inf)}, nil, nil, []eval.Value{f32([]int64{3}, 0, -1, 1)}},
 		{"Sigmoid", []eval.Value{f32([]int64{3}, 0, -inf, inf)}, nil, nil, []eval.Value{f32([]int64{3}, 0.5, 0, 1)}},
 		{"Softmax", []eval.Value{f32([]int64{2, 2}, 5, 5, -inf, 1)}, nil, nil, []eval.Value{f32([]int64{2, 2}, 0.5, 0.5, 0, 1)}},
 		{
@@ -203,6 +223,11 @@ func TestErrors(t *testing.T) {
 		{"Sigmoid", nil, []onnx.Tensor{{Name: "w", DType: onnx.Float, Dims: []int64{2}, External: &onnx.External{Location: "f"}}}, nil, "file f: there are no external files"},
 		{"Sigmoid", nil, []onnx.Tensor{{Name: "w", DType: onnx.Int8, Dims: []int64{2}, Raw: make([]byte, 2)}}, nil, `"w" is INT8, which only DequantizeLinear takes`},
 		{"DequantizeLinear", []eval.Value{x, x}, nil, nil, "codes are FLOAT"},
+		{"Concat", []eval.Value{x, f32([]int64{1, 3}, 1, 2, 3)}, nil, nil, "[1 3] beside [1 2]"},
+		{"Conv", []eval.Value{f32([]int64{1, 2, 3}, 1, 2, 3, 4, 5, 6), f32([]int64{2, 1, 4}, 1, 2, 3, 4, 5, 6, 7, 8)}, nil, []onnx.Attr{intAttr("group", 2)}, "[1 2 3] by [2 1 4] in 2 groups"},
+		{"Gelu", []eval.Value{x}, nil, []onnx.Attr{{Name: "approximate", Kind: onnx.AttrString, Str: "cosh"}}, `approximate = "cosh"`},
+		{"Split", []eval.Value{x}, []onnx.Tensor{int64s("sizes", 1, 2)}, []onnx.Attr{intAttr("axis", 1)}, "sizes [1 2] of 2"},
+		{"RotaryEmbedding", []eval.Value{f32([]int64{1, 1, 4}, 1, 2, 3, 4), x, x}, nil, []onnx.Attr{intAttr("num_heads", 1), intAttr("rotary_embedding_dim", 6)}, "rotary_embedding_dim = 6 of heads of 4"},
 	} {
 		m, in := single(c.op, c.inputs, c.inits, c.attrs, onnx.ValueInfo{Name: "y", DType: onnx.Float, Dims: []int64{1, 2}})
 		if _, err := eval.Run(m, nil, in); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -288,6 +313,37 @@ func TestExp(t *testing.T) {
 	}
 	if got := eval.Sigmoid(0); got != 0.5 {
 		t.Errorf("sigmoid(0) = %v, want 0.5", got)
+	}
+}
+
+// TestFunctions measures the others against float64, with the bounds that
+// docs/isa.md states.
+func TestFunctions(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		got      func(float32) float32
+		want     func(float64) float64
+		bound    float64
+		absolute bool
+	}{
+		{"tanh", eval.Tanh, math.Tanh, 2.5e-7, false},
+		{"gelu", eval.Gelu, func(x float64) float64 { return 0.5 * x * (1 + math.Erf(x/math.Sqrt2)) }, 1.5e-6, true},
+		{"gelu_tanh", eval.GeluTanh, func(x float64) float64 {
+			return 0.5 * x * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
+		}, 1.5e-6, true},
+	} {
+		worst := 0.0
+		for x := float32(-12); x < 12; x += 0.00137 {
+			want := c.want(float64(x))
+			d := math.Abs(float64(c.got(x)) - want)
+			if !c.absolute {
+				d /= math.Abs(want)
+			}
+			worst = max(worst, d)
+		}
+		if !(worst <= c.bound) {
+			t.Errorf("%s is %.3g off, want at most %.3g", c.name, worst, c.bound)
+		}
 	}
 }
 

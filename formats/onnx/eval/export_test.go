@@ -2,9 +2,12 @@ package eval
 
 // For tests of the functions under the kernels.
 var (
-	Exp     = exp
-	Sigmoid = sigmoid
-	Fold    = fold
+	Exp      = exp
+	Sigmoid  = sigmoid
+	Tanh     = tanh
+	Gelu     = gelu
+	GeluTanh = geluTanh
+	Fold     = fold
 )
 
 // Operators lists the operators that there are kernels for.

@@ -229,14 +229,11 @@ func softmax(a attrs, args []*Value) ([]*Value, error) {
 	return []*Value{out}, nil
 }
 
-// rotary turns pairs (i, i+D/2) of every head of x [batch, M, heads·D] by row
-// m of cos and sin [batch, M, D/2].
+// rotary turns pairs (i, i+R/2) of the first R dims of every head of
+// x [batch, M, heads·D] by row m of cos and sin [batch, M, R/2].
 func rotary(a attrs, args []*Value) ([]*Value, error) {
 	x, cos, sin := args[0], args[1], args[2]
 	if err := a.only("interleaved", 0); err != nil {
-		return nil, err
-	}
-	if err := a.only("rotary_embedding_dim", 0); err != nil {
 		return nil, err
 	}
 	if len(args) > 3 && args[3] != nil {
@@ -247,16 +244,23 @@ func rotary(a attrs, args []*Value) ([]*Value, error) {
 		return nil, fmt.Errorf("%d heads of %v%v", heads, x.DType, x.Dims)
 	}
 	rows, width := int(x.Dims[0]*x.Dims[1]), int(x.Dims[2])
-	half := width / heads / 2
+	dim := width / heads
+	half := dim / 2
+	if r := a.integer("rotary_embedding_dim", 0); r != 0 {
+		if r < 2 || r > int64(dim) || r%2 != 0 {
+			return nil, fmt.Errorf("rotary_embedding_dim = %d of heads of %d", r, dim)
+		}
+		half = int(r / 2)
+	}
 	for _, t := range []*Value{cos, sin} {
 		if len(t.Dims) != 3 || t.Dims[0] != x.Dims[0] || t.Dims[1] != x.Dims[1] || int(t.Dims[2]) != half {
 			return nil, fmt.Errorf("a table is %v for x %v of %d heads", t.Dims, x.Dims, heads)
 		}
 	}
-	out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
+	out := &Value{DType: onnx.Float, Dims: x.Dims, F: slices.Clone(x.F)}
 	for m := range rows {
 		for h := range heads {
-			at := m*width + h*2*half
+			at := m*width + h*dim
 			for i := range half {
 				p, q := x.F[at+i], x.F[at+half+i]
 				c, s := cos.F[m*half+i], sin.F[m*half+i]

@@ -1,0 +1,190 @@
+package arch_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/llima-build/llima/formats/arch"
+)
+
+const familiesDir = "../../testdata/models/families"
+
+// frequencies is a list of inverse frequencies, or one for each layer type.
+type frequencies struct {
+	Full    []float64 `json:"full_attention"`
+	Sliding []float64 `json:"sliding_attention"`
+}
+
+func (f *frequencies) UnmarshalJSON(b []byte) error {
+	if b[0] == '[' {
+		return json.Unmarshal(b, &f.Full)
+	}
+	type plain frequencies
+	return json.Unmarshal(b, (*plain)(f))
+}
+
+// expectation is what transformers derived from a config.json.
+type expectation struct {
+	HiddenSize       int         `json:"hidden_size"`
+	NumLayers        int         `json:"num_layers"`
+	NumHeads         int         `json:"num_heads"`
+	NumKVHeads       int         `json:"num_kv_heads"`
+	HeadDim          int         `json:"head_dim"`
+	VocabSize        int         `json:"vocab_size"`
+	IntermediateSize int         `json:"intermediate_size"`
+	MaxPositions     int         `json:"max_position_embeddings"`
+	NormEps          float64     `json:"norm_eps"`
+	Activation       string      `json:"activation"`
+	Tied             bool        `json:"tie_word_embeddings"`
+	LayerTypes       []string    `json:"layer_types"`
+	SlidingWindow    *int        `json:"sliding_window"`
+	ScoreCap         *float64    `json:"attn_logit_softcapping"`
+	LogitCap         *float64    `json:"final_logit_softcapping"`
+	BOS              *int        `json:"bos_token_id"`
+	EOS              int         `json:"eos_token_id"`
+	MLPBias          bool        `json:"mlp_bias"`
+	QKVBias          bool        `json:"qkv_bias"`
+	OutputBias       bool        `json:"attention_out_bias"`
+	AttentionScale   float64     `json:"attention_scale"`
+	InvFreq          frequencies `json:"inv_freq"`
+	InvFreqLong      []float64   `json:"inv_freq_long"`
+	RopeFactor       any         `json:"rope_attention_scaling"`
+	ConvTaps         int         `json:"conv_L_cache"`
+	ConvBias         bool        `json:"conv_bias"`
+}
+
+// TestFamilyConfigs compares what Parse makes of each family's config.json with
+// what transformers made of it.
+func TestFamilyConfigs(t *testing.T) {
+	dirs, err := filepath.Glob(filepath.Join(familiesDir, "*", "config.json"))
+	if err != nil || len(dirs) < 10 {
+		t.Fatalf("%d families, %v, want 10 or more", len(dirs), err)
+	}
+	for _, path := range dirs {
+		dir := filepath.Dir(path)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			c := parseFile(t, path)
+			b, err := os.ReadFile(filepath.Join(dir, "golden", "config_expect.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want expectation
+			if err := json.Unmarshal(b, &want); err != nil {
+				t.Fatal(err)
+			}
+			want.compare(t, c)
+		})
+	}
+}
+
+func parseFile(t *testing.T, path string) *arch.Config {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := arch.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (w *expectation) compare(t *testing.T, c *arch.Config) {
+	t.Helper()
+	check := func(name string, got, want any) {
+		if got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+	check("hidden_size", c.HiddenSize, w.HiddenSize)
+	check("num_hidden_layers", c.NumHiddenLayers, w.NumLayers)
+	check("num_attention_heads", c.NumAttentionHeads, w.NumHeads)
+	check("num_key_value_heads", c.NumKeyValueHeads, w.NumKVHeads)
+	check("head_dim", c.HeadDim, w.HeadDim)
+	check("vocab_size", c.VocabSize, w.VocabSize)
+	check("intermediate_size", c.IntermediateSize, w.IntermediateSize)
+	check("max_position_embeddings", c.MaxPositionEmbeddings, w.MaxPositions)
+	check("rms_norm_eps", c.RMSNormEps, w.NormEps)
+	check("activation", string(c.Activation), strings.Replace(w.Activation, "gelu_pytorch_tanh", "gelu_tanh", 1))
+	check("tie_word_embeddings", c.TieWordEmbeddings, w.Tied)
+	check("mlp_bias", c.MLPBias, w.MLPBias)
+	check("qkv bias", c.QKVBias, w.QKVBias)
+	check("output bias", c.OutputBias, w.OutputBias)
+	if w.AttentionScale != 0 { // LFM2 states none: it is that of head_dim
+		check("attention scale", c.AttentionScale, float32(w.AttentionScale))
+	}
+	check("conv_L_cache", c.ConvTaps, w.ConvTaps)
+	check("conv_bias", c.ConvBias, w.ConvBias)
+	check("attn_logit_softcapping", c.ScoreCap, orZero(w.ScoreCap))
+	check("final_logit_softcapping", c.LogitCap, orZero(w.LogitCap))
+	bos := -1
+	if w.BOS != nil {
+		bos = *w.BOS
+	}
+	check("bos_token_id", c.BOS, bos)
+	if !slices.Equal(c.EOS, []int{w.EOS}) {
+		t.Errorf("eos_token_id = %v, want %v", c.EOS, w.EOS)
+	}
+	for i, l := range c.Layers {
+		switch {
+		case w.LayerTypes != nil:
+			check("layer type", l.LayerType(), w.LayerTypes[i])
+		case w.SlidingWindow != nil:
+			check("layer type", l.LayerType(), "sliding_attention")
+		default:
+			check("layer type", l.LayerType(), "full_attention")
+		}
+		if l.LayerType() == "sliding_attention" {
+			check("sliding_window", l.Window, *w.SlidingWindow)
+		}
+	}
+	w.compareRopes(t, c)
+}
+
+func orZero(f *float64) float32 {
+	if f == nil {
+		return 0
+	}
+	return float32(*f)
+}
+
+func (w *expectation) compareRopes(t *testing.T, c *arch.Config) {
+	t.Helper()
+	want := map[string][]float64{"": w.InvFreq.Full}
+	if w.InvFreq.Sliding != nil {
+		want["local"] = w.InvFreq.Sliding
+	}
+	if w.InvFreqLong != nil {
+		want["long"] = w.InvFreqLong
+	}
+	if len(c.Ropes) != len(want) {
+		t.Errorf("%d ropes, want %d", len(c.Ropes), len(want))
+	}
+	for _, r := range c.Ropes {
+		inv := want[r.Name]
+		if len(r.Inv) != len(inv) {
+			t.Fatalf("rope %q has %d frequencies, want %d", r.Name, len(r.Inv), len(inv))
+		}
+		for i := range inv {
+			if d := ulps(r.Inv[i], float32(inv[i])); d > 1 {
+				t.Errorf("rope %q: frequency %d is %v, want %v", r.Name, i, r.Inv[i], inv[i])
+			}
+		}
+		factor := w.RopeFactor
+		if m, ok := factor.(map[string]any); ok {
+			factor = m["full_attention"]
+			if r.Name == "local" {
+				factor = m["sliding_attention"]
+			}
+		}
+		if math.Abs(float64(r.Factor)-factor.(float64)) > 1e-7 {
+			t.Errorf("rope %q: factor %v, want %v", r.Name, r.Factor, factor)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package runtime_test
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/modalix/runtime"
+	"github.com/llima-build/llima/quant/rewrite"
+)
+
+const familiesDir = "../../testdata/models/families"
+
+// families lists the folders of checkpoints of every family.
+func families(tb testing.TB) []string {
+	tb.Helper()
+	all, err := filepath.Glob(filepath.Join(familiesDir, "*", "config.json"))
+	if err != nil || len(all) < 10 {
+		tb.Fatalf("%d families, %v, want 10 or more", len(all), err)
+	}
+	for i := range all {
+		all[i] = filepath.Dir(all[i])
+	}
+	return all
+}
+
+// familySizes make a prompt of 66 tokens span six groups and twelve windows,
+// with pad rows, and groups that are shorter than what sliding layers see.
+var familySizes = arch.Params{ContextTokens: 96, GroupTokens: 12, MaskTokens: 8, ReturnLogits: true}
+
+// Bounds of a BF16 build against transformers in float32, as parts of the
+// standard deviation: the average difference of hidden states, and of logits.
+const (
+	hiddenBound = 0.02
+	logitsBound = 0.03
+)
+
+// part is the average difference over the standard deviation of what is
+// wanted.
+func part(tb testing.TB, got, want []float32) float64 {
+	tb.Helper()
+	if len(got) != len(want) || len(got) == 0 {
+		tb.Fatalf("%d elements, want %d", len(got), len(want))
+	}
+	var diff, sum, squares float64
+	for i, w := range want {
+		diff += math.Abs(float64(got[i]) - float64(w))
+		sum += float64(w)
+		squares += float64(w) * float64(w)
+	}
+	n := float64(len(want))
+	return diff / n / math.Sqrt(squares/n-(sum/n)*(sum/n)) // NaN where there is one
+}
+
+// trace collects what the layers give, by layer, the embeddings first.
+type trace struct {
+	cfg    runtime.Language
+	hidden [][]float32
+}
+
+// see notes the residual stream before and after a layer. Rows of pad are cut
+// by the caller: prefill's rows stand where their positions are.
+func (r *trace) see(l runtime.Launch) error {
+	if r.hidden == nil {
+		r.hidden = make([][]float32, r.cfg.NumHiddenLayers)
+	}
+	in, ok := l.Program.Symbol("in.hidden")
+	if !ok || strings.Contains(l.File, "_pre_") {
+		return nil
+	}
+	rows := 1
+	if strings.HasPrefix(l.File, "group_") {
+		rows = r.cfg.LanguageGroupSize
+	}
+	b := l.Buffers.In[in.Offset:][:in.Size]
+	all := unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
+	for m := range rows {
+		r.hidden[l.Layer] = append(r.hidden[l.Layer], all[m*(len(all)/rows):][:r.cfg.HiddenSize]...)
+	}
+	return nil
+}
+
+// TestFamilies compares whole BF16 builds of every family with transformers in
+// float32: hidden states of every layer and logits of a prompt, in prefill, in
+// forced decode and in a mixture of both, and greedy tokens as far as margins
+// exceed the differences.
+func TestFamilies(t *testing.T) {
+	var table []supportRow
+	for _, dir := range families(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			m := open(t, build(t, dir, rewrite.BF16, familySizes, nil))
+			row := supportRow{name: filepath.Base(dir), format: "safetensors", oracle: "transformers 5.23, float32"}
+			for _, name := range []string{"short", "long"} {
+				g := goldenOf(t, dir, name)
+				most := 0.0
+				for i, split := range []int{len(g.input), 1, len(g.input) / 2} {
+					d := comparePrompt(t, m, fmt.Sprintf("%s after %d", name, split), g, split)
+					most = max(most, d.most)
+					row.hidden = max(row.hidden, d.hidden)
+					if i == 0 {
+						row.prefill = max(row.prefill, d.logits)
+					} else {
+						row.decode = max(row.decode, d.logits)
+					}
+				}
+				compareGreedy(t, m, name, g, most)
+			}
+			table = append(table, row)
+		})
+	}
+	checkSupport(t, "families", table)
+}
+
+// distance is how far a run is from what is wanted: parts of the standard
+// deviation, and the largest difference of a logit.
+type distance struct{ hidden, logits, most float64 }
+
+// comparePrompt feeds the first tokens as a prompt and forces the rest.
+func comparePrompt(t *testing.T, m *runtime.Model, name string, g golden, split int) distance {
+	t.Helper()
+	c := m.Config()
+	tr := trace{cfg: c}
+	var logits []float32
+	_, err := m.Generate(t.Context(), g.input[:split], runtime.Options{
+		Greedy: true, Force: g.input[split:], Trace: tr.see,
+		Logits: func(row []float32) error {
+			logits = append(logits, row...)
+			return nil
+		},
+	}, nil)
+	must(t, err)
+	want := g.logits
+	if c.LongRopeFrom >= split && c.LongRopeFrom < len(g.input) {
+		// What came before the switch was computed as a short sequence.
+		from := c.LongRopeFrom * c.VocabSize
+		logits, want, tr.hidden = logits[from:], want[from:], nil
+	}
+	d := distance{logits: part(t, logits, want)}
+	t.Logf("%s: logits differ by %.4f of their standard deviation", name, d.logits)
+	if !(d.logits <= logitsBound) {
+		t.Errorf("%s: logits differ by %.4f of their standard deviation, bound %.4f", name, d.logits, logitsBound)
+	}
+	width, group := c.HiddenSize, c.LanguageGroupSize
+	for l, h := range tr.hidden {
+		padded := (split + group - 1) / group * group
+		h = slices.Concat(h[:split*width], h[padded*width:])
+		p := part(t, h, g.hidden[l])
+		d.hidden = max(d.hidden, p)
+		if !(p <= hiddenBound) {
+			t.Errorf("%s: hidden states before layer %d differ by %.4f of their standard deviation, bound %.4f", name, l, p, hiddenBound)
+		}
+	}
+	for i, w := range want {
+		d.most = max(d.most, math.Abs(float64(logits[i])-float64(w)))
+	}
+	return d
+}
+
+// compareGreedy generates and compares tokens up to the first that differs,
+// whose margin must be less than twice the largest difference of a logit: so
+// far agreement would be luck.
+func compareGreedy(t *testing.T, m *runtime.Model, name string, g golden, most float64) {
+	t.Helper()
+	vocab := m.Config().VocabSize
+	var rows [][]float32
+	got, err := m.Generate(t.Context(), g.input, runtime.Options{
+		MaxTokens: len(g.greedy), Greedy: true, IgnoreEOS: true,
+		Logits: func(row []float32) error {
+			rows = append(rows, slices.Clone(row))
+			return nil
+		},
+	}, nil)
+	must(t, err)
+	rows = rows[len(g.input)-1:]
+	for i, id := range got.IDs {
+		if len(g.greedyLogits) > 0 {
+			want := g.greedyLogits[i*vocab : (i+1)*vocab]
+			if p := part(t, rows[i], want); !(p <= 2*logitsBound) { // of a single row
+				t.Errorf("%s: logits of generated token %d differ by %.4f of their standard deviation, bound %.4f", name, i, p, 2*logitsBound)
+			}
+		}
+		if id != g.greedy[i] {
+			if gap := rows[i][id] - rows[i][g.greedy[i]]; float64(gap) > 2*most {
+				t.Errorf("%s: generated token %d is %d, want %d, which is %.3f behind", name, i, id, g.greedy[i], gap)
+			}
+			t.Logf("%s: %d of %d generated tokens agree", name, i, len(got.IDs))
+			return
+		}
+	}
+}

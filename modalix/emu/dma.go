@@ -128,8 +128,8 @@ func (m *Machine) appendKV(q *quad, in *isa.Inst) error {
 func appendHead(d []byte, x []uint16, in *isa.Inst, t int) {
 	if in.Mode == isa.StkK {
 		d = d[t/16*32*len(x)+t%16*4:]
-		for e, v := range x {
-			binary.LittleEndian.PutUint16(d[e/2*64+e%2*2:], v)
+		for e := 0; e < len(x); e += 2 {
+			binary.LittleEndian.PutUint32(d[e/2*64:], uint32(x[e])|uint32(x[e+1])<<16)
 		}
 		return
 	}

@@ -41,8 +41,8 @@ type quad struct {
 // there when the next one starts.
 func NewMachine() *Machine {
 	m := &Machine{sets: kern.Sets(), pool: &pool{}}
-	m.matrix.pool = m.pool
-	m.matrix.panels = m.matrix.work
+	m.matrix.pool, m.rows.pool = m.pool, m.pool
+	m.matrix.panels, m.rows.rows = m.matrix.work, m.rows.work
 	runtime.AddCleanup(m, (*pool).close, m.pool) // workers know the pool only
 	return m
 }
@@ -77,6 +77,7 @@ func (m *Machine) Run(p *Program, b Buffers) error {
 	if !m.Exact && len(m.sets) > 0 {
 		m.matrix.set = m.sets[0]
 	}
+	m.rows.use(m.matrix.set)
 	for {
 		done := true
 		for q := range p.code {
@@ -166,29 +167,36 @@ func (m *Machine) exec(q *quad, in *isa.Inst) error {
 	case isa.MM:
 		m.matrix.multiply(q, in)
 	case isa.ADD, isa.SUB, isa.MUL, isa.DIV, isa.MAX:
-		m.rows.binary(q, in)
+		m.rows.run(q, in, (*vectorSpace).binary)
 	case isa.CVT:
-		m.rows.convert(q, in)
+		m.rows.run(q, in, (*vectorSpace).convert)
 	case isa.ACT:
-		m.rows.act(q, in)
+		m.rows.run(q, in, (*vectorSpace).act)
 	case isa.GLU:
-		m.rows.glu(q, in)
+		m.rows.run(q, in, (*vectorSpace).glu)
 	case isa.RED:
-		m.rows.reduce(q, in)
+		m.rows.run(q, in, (*vectorSpace).reduce)
 	case isa.NORM:
-		m.rows.norm(q, in)
+		m.rows.run(q, in, (*vectorSpace).norm)
 	case isa.SOFTMAX, isa.MASK:
-		return m.rows.spans(q, in)
+		if err := checkSpans(q, in); err != nil {
+			return err
+		}
+		if in.Op == isa.MASK {
+			m.rows.run(q, in, (*vectorSpace).mask)
+		} else {
+			m.rows.run(q, in, (*vectorSpace).softmax)
+		}
 	case isa.EXPS:
-		m.rows.exps(q, in)
+		m.rows.run(q, in, (*vectorSpace).exps)
 	case isa.ROPE:
-		m.rows.rope(q, in)
+		m.rows.run(q, in, (*vectorSpace).rope)
 	case isa.CONV:
-		m.rows.conv(q, in)
+		m.rows.run(q, in, (*vectorSpace).conv)
 	case isa.GATH:
-		return m.rows.gather(q, in)
+		return m.rows.spaces[0].gather(q, in)
 	case isa.TOPK:
-		m.rows.topk(q, in)
+		m.rows.spaces[0].topk(q, in)
 	default:
 		panic(fmt.Sprintf("llima: internal error: emu: %v passed the checks", in.Op))
 	}

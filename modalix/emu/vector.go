@@ -3,13 +3,60 @@ package emu
 import (
 	"math"
 
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
-// vectorUnit has room for operands that are not F32 in S.
+// vectorUnit computes rows of D, which are independent of each other: the
+// number of workers changes no bit.
 type vectorUnit struct {
-	x, y, d []float32
-	top     topList
+	pool   *pool
+	spaces [maxWorkers]vectorSpace
+	job    rowsJob
+	rows   func(worker, lo, hi int) // of job
+}
+
+// rowsJob is the instruction under way.
+type rowsJob struct {
+	q  *quad
+	in *isa.Inst
+	f  func(u *vectorSpace, q *quad, in *isa.Inst, lo, hi uint32)
+}
+
+// sharedNumbers is how many elements of D are worth sharing: a microsecond of
+// one core or more.
+const sharedNumbers = 1 << 13
+
+// run computes all rows of D by f, which is for rows [lo,hi).
+func (u *vectorUnit) run(q *quad, in *isa.Inst, f func(u *vectorSpace, q *quad, in *isa.Inst, lo, hi uint32)) {
+	if in.M == 1 || in.M*in.N*max(1, in.Aux) < sharedNumbers {
+		f(&u.spaces[0], q, in, 0, in.M)
+		return
+	}
+	u.job = rowsJob{q, in, f}
+	u.pool.run(int(in.M), u.rows)
+	u.job = rowsJob{}
+}
+
+// work computes rows [lo,hi) of the job.
+func (u *vectorUnit) work(worker, lo, hi int) {
+	u.job.f(&u.spaces[worker], u.job.q, u.job.in, uint32(lo), uint32(hi))
+}
+
+// use sets the kernels that may be used; nil is none.
+func (u *vectorUnit) use(set *kern.Set) {
+	for i := range u.spaces {
+		u.spaces[i].set = set
+	}
+}
+
+// vectorSpace is what one worker needs: room for operands that are not F32 in
+// S, and the kernels, whose results are those of the plain loops after them.
+type vectorSpace struct {
+	set        *kern.Set
+	x, y, d, g []float32
+	lanes      lanes
+	top        topList
 }
 
 // grow returns n elements of a scratch slice, whose contents are undefined.
@@ -21,15 +68,16 @@ func grow(s *[]float32, n int) []float32 {
 }
 
 // load returns n elements at an address as F32: S itself when it holds F32.
-func load(q *quad, t isa.Type, at, n int, room *[]float32) []float32 {
+func (u *vectorSpace) load(q *quad, t isa.Type, at, n int, room *[]float32) []float32 {
 	if t == isa.F32 {
 		return view[float32](q.s, at, n)
 	}
 	out := grow(room, n)
 	switch t {
 	case isa.BF16:
-		for i, v := range view[uint16](q.s, at, n) {
-			out[i] = fromBF16(v)
+		i := u.set.WidenBF16(out, q.s[at:at+2*n])
+		for ; i < n; i++ {
+			out[i] = fromBF16(view[uint16](q.s, at, n)[i])
 		}
 	case isa.I32:
 		for i, v := range view[int32](q.s, at, n) {
@@ -45,18 +93,18 @@ func load(q *quad, t isa.Type, at, n int, room *[]float32) []float32 {
 }
 
 // rowX returns row m of X, n elements.
-func (u *vectorUnit) rowX(q *quad, in *isa.Inst, m uint32, n int) []float32 {
-	return load(q, in.TX, int(in.X)+int(m)*int(in.LdX), n, &u.x)
+func (u *vectorSpace) rowX(q *quad, in *isa.Inst, m uint32, n int) []float32 {
+	return u.load(q, in.TX, int(in.X)+int(m)*int(in.LdX), n, &u.x)
 }
 
 // rowY returns row m of a full Y, n elements.
-func (u *vectorUnit) rowY(q *quad, in *isa.Inst, m uint32, n int) []float32 {
+func (u *vectorSpace) rowY(q *quad, in *isa.Inst, m uint32, n int) []float32 {
 	stride := strideY(in, int64(n)*int64(in.TY.Size()))
-	return load(q, in.TY, int(in.Y)+int(m)*int(stride), n, &u.y)
+	return u.load(q, in.TY, int(in.Y)+int(m)*int(stride), n, &u.y)
 }
 
 // rowD returns where row m of D, n elements, is to be computed.
-func (u *vectorUnit) rowD(q *quad, in *isa.Inst, m uint32, n int) []float32 {
+func (u *vectorSpace) rowD(q *quad, in *isa.Inst, m uint32, n int) []float32 {
 	if in.TD == isa.F32 {
 		return view[float32](q.s, int(in.D)+int(m)*int(in.LdD), n)
 	}
@@ -64,13 +112,13 @@ func (u *vectorUnit) rowD(q *quad, in *isa.Inst, m uint32, n int) []float32 {
 }
 
 // store rounds a row that rowD gave into D.
-func (u *vectorUnit) store(q *quad, in *isa.Inst, m uint32, d []float32) {
+func (u *vectorSpace) store(q *quad, in *isa.Inst, m uint32, d []float32) {
 	at := int(in.D) + int(m)*int(in.LdD)
 	switch in.TD {
 	case isa.BF16:
 		out := view[uint16](q.s, at, len(d))
-		for i, v := range d {
-			out[i] = toBF16(v)
+		for i := u.set.NarrowBF16(q.s[at:], d); i < len(d); i++ {
+			out[i] = toBF16(d[i])
 		}
 	case isa.I32:
 		out := view[int32](q.s, at, len(d))
@@ -87,129 +135,123 @@ func (u *vectorUnit) store(q *quad, in *isa.Inst, m uint32, d []float32) {
 }
 
 // binary is ADD, SUB, MUL, DIV and MAX.
-func (u *vectorUnit) binary(q *quad, in *isa.Inst) {
+func (u *vectorSpace) binary(q *quad, in *isa.Inst, lo, hi uint32) {
 	n := int(in.N)
-	for m := range in.M {
+	for m := lo; m < hi; m++ {
 		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
 		switch in.YShape {
 		case isa.Full:
-			apply(in.Op, d, x, u.rowY(q, in, m, n))
+			u.apply(in.Op, d, x, u.rowY(q, in, m, n))
 		case isa.Row:
-			apply(in.Op, d, x, u.rowY(q, in, 0, n))
+			u.apply(in.Op, d, x, u.rowY(q, in, 0, n))
 		case isa.Col:
-			applyOne(in.Op, d, x, view[float32](q.s, int(in.Y), int(in.M))[m])
+			u.applyOne(in.Op, d, x, view[float32](q.s, int(in.Y), int(in.M))[m])
 		case isa.Imm:
-			applyOne(in.Op, d, x, math.Float32frombits(in.Imm))
+			u.applyOne(in.Op, d, x, math.Float32frombits(in.Imm))
 		}
 		u.store(q, in, m, d)
 	}
 }
 
-func apply(op isa.Op, d, x, y []float32) {
-	x, y = x[:len(d)], y[:len(d)]
+// binaryKernels are the kernels of ADD, SUB, MUL, DIV and MAX: of two numbers,
+// and of one and an immediate.
+var binaryKernels = [...]struct {
+	two kern.Func2
+	one kern.Func
+}{{kern.Add, kern.AddImm}, {kern.Sub, kern.SubImm}, {kern.Mul, kern.MulImm}, {kern.Div, kern.DivImm}, {kern.Max, kern.MaxImm}}
+
+// arithmetic is one of binary's operations.
+func arithmetic(op isa.Op, x, y float32) float32 {
 	switch op { //nolint:exhaustive // called for five
 	case isa.ADD:
-		for i := range d {
-			d[i] = x[i] + y[i]
-		}
+		return x + y
 	case isa.SUB:
-		for i := range d {
-			d[i] = x[i] - y[i]
-		}
+		return x - y
 	case isa.MUL:
-		for i := range d {
-			d[i] = x[i] * y[i]
-		}
+		return x * y
 	case isa.DIV:
-		for i := range d {
-			d[i] = x[i] / y[i]
-		}
-	default: // MAX
-		for i := range d {
-			d[i] = larger(x[i], y[i])
-		}
+		return x / y
+	default:
+		return larger(x, y) // MAX
 	}
 }
 
-func applyOne(op isa.Op, d, x []float32, y float32) {
-	x = x[:len(d)]
-	switch op { //nolint:exhaustive // called for five
-	case isa.ADD:
-		for i := range d {
-			d[i] = x[i] + y
-		}
-	case isa.SUB:
-		for i := range d {
-			d[i] = x[i] - y
-		}
-	case isa.MUL:
-		for i := range d {
-			d[i] = x[i] * y
-		}
-	case isa.DIV:
-		for i := range d {
-			d[i] = x[i] / y
-		}
-	default: // MAX
-		for i := range d {
-			d[i] = larger(x[i], y)
-		}
+func (u *vectorSpace) apply(op isa.Op, d, x, y []float32) {
+	for i := u.set.Apply2(binaryKernels[op-isa.ADD].two, d, x, y, 0); i < len(d); i++ {
+		d[i] = arithmetic(op, x[i], y[i])
 	}
 }
 
-func (u *vectorUnit) convert(q *quad, in *isa.Inst) {
+func (u *vectorSpace) applyOne(op isa.Op, d, x []float32, y float32) {
+	for i := u.set.Apply(binaryKernels[op-isa.ADD].one, d, x, y); i < len(d); i++ {
+		d[i] = arithmetic(op, x[i], y)
+	}
+}
+
+func (u *vectorSpace) convert(q *quad, in *isa.Inst, lo, hi uint32) {
 	n := int(in.N)
-	for m := range in.M {
+	for m := lo; m < hi; m++ {
 		if in.TX == isa.I32 && in.TD == isa.I32 || in.TX == isa.F32 && in.TD == isa.F32 {
 			size := n * 4
 			copy(q.s[int(in.D)+int(m)*int(in.LdD):][:size], q.s[int(in.X)+int(m)*int(in.LdX):][:size])
 			continue
 		}
-		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
-		copy(d, x)
-		u.store(q, in, m, d)
-	}
-}
-
-// functions holds the functions of ACT and GLU but softcap, by mode.
-var functions = [...]func(float32) float32{
-	isa.FnExp: exp, isa.FnRsqrt: rsqrt, isa.FnTanh: tanh, isa.FnSigmoid: sigmoid, isa.FnSilu: silu,
-	isa.FnGeluTanh: geluTanh, isa.FnGeluErf: geluErf, isa.FnRecip: recip, isa.FnSoftcap: nil, isa.FnRelu: relu,
-}
-
-// function applies an instruction's function to one value.
-func function(in *isa.Inst, x float32) float32 {
-	if f := functions[in.Mode]; f != nil {
-		return f(x)
-	}
-	limit := math.Float32frombits(in.Imm)
-	return limit * tanh(x/limit)
-}
-
-func (u *vectorUnit) act(q *quad, in *isa.Inst) {
-	n := int(in.N)
-	for m := range in.M {
-		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
-		for i, v := range x {
-			d[i] = function(in, v)
-		}
-		u.store(q, in, m, d)
-	}
-}
-
-func (u *vectorUnit) glu(q *quad, in *isa.Inst) {
-	n := int(in.N)
-	for m := range in.M {
-		x := u.rowX(q, in, m, 2*n)
-		d := grow(&u.d, n) // D may be X
-		for j := range n {
-			at := j/16*32 + j%16
-			d[j] = function(in, x[at]) * x[at+16]
-		}
+		x := u.rowX(q, in, m, n)
 		if in.TD == isa.F32 {
-			copy(u.rowD(q, in, m, n), d)
+			copy(u.rowD(q, in, m, n), x)
 			continue
 		}
+		u.store(q, in, m, x)
+	}
+}
+
+// functions holds the functions of ACT and GLU, by mode: softcap is written
+// out below.
+var functions = [...]struct {
+	plain  func(float32) float32
+	kernel kern.Func
+}{
+	isa.FnExp: {exp, kern.Exp}, isa.FnRsqrt: {rsqrt, kern.Rsqrt}, isa.FnTanh: {tanh, kern.Tanh},
+	isa.FnSigmoid: {sigmoid, kern.Sigmoid}, isa.FnSilu: {silu, kern.Silu}, isa.FnGeluTanh: {geluTanh, kern.GeluTanh},
+	isa.FnGeluErf: {geluErf, kern.GeluErf}, isa.FnRecip: {recip, kern.Recip}, isa.FnSoftcap: {nil, kern.Softcap},
+	isa.FnRelu: {relu, kern.Relu},
+}
+
+// function applies an instruction's function.
+func (u *vectorSpace) function(in *isa.Inst, d, x []float32) {
+	f, limit := functions[in.Mode], math.Float32frombits(in.Imm)
+	for i := u.set.Apply(f.kernel, d, x, limit); i < len(d); i++ {
+		if f.plain == nil {
+			d[i] = limit * tanh(x[i]/limit)
+		} else {
+			d[i] = f.plain(x[i])
+		}
+	}
+}
+
+func (u *vectorSpace) act(q *quad, in *isa.Inst, lo, hi uint32) {
+	n := int(in.N)
+	for m := lo; m < hi; m++ {
+		d := u.rowD(q, in, m, n)
+		u.function(in, d, u.rowX(q, in, m, n))
+		u.store(q, in, m, d)
+	}
+}
+
+func (u *vectorSpace) glu(q *quad, in *isa.Inst, lo, hi uint32) {
+	const panel = isa.PanelRows
+	n := int(in.N)
+	for m := lo; m < hi; m++ {
+		x := u.rowX(q, in, m, 2*n)
+		both := grow(&u.g, 2*n) // apart from X, which D may be
+		gate, up := both[:n], both[n:]
+		for j := 0; j < n; j += panel {
+			*(*[panel]float32)(gate[j:]) = [panel]float32(x[2*j:])
+			*(*[panel]float32)(up[j:]) = [panel]float32(x[2*j+panel:])
+		}
+		u.function(in, gate, gate)
+		d := u.rowD(q, in, m, n)
+		u.apply(isa.MUL, d, gate, up)
 		u.store(q, in, m, d)
 	}
 }
@@ -227,39 +269,26 @@ func (l *lanes) plus() float32 {
 	return l[0]
 }
 
-func sum(x []float32) float32 {
-	var l lanes
-	for ; len(x) >= len(l); x = x[len(l):] {
-		for i, v := range x[:len(l)] {
-			l[i] += v
-		}
-	}
-	for i, v := range x {
-		l[i] += v
+func (u *vectorSpace) sum(x []float32) float32 {
+	l := u.startLanes(0)
+	for i := u.set.Fold(kern.Sum, (*[16]float32)(l), x); i < len(x); i++ {
+		l[i%len(l)] += x[i]
 	}
 	return l.plus()
 }
 
-func sumOfSquares(x []float32) float32 {
-	var l lanes
-	for ; len(x) >= len(l); x = x[len(l):] {
-		for i, v := range x[:len(l)] {
-			l[i] += float32(v * v)
-		}
-	}
-	for i, v := range x {
-		l[i] += float32(v * v)
+func (u *vectorSpace) sumOfSquares(x []float32) float32 {
+	l := u.startLanes(0)
+	for i := u.set.Fold(kern.SumSq, (*[16]float32)(l), x); i < len(x); i++ {
+		l[i%len(l)] += float32(x[i] * x[i])
 	}
 	return l.plus()
 }
 
-func maximum(x []float32) float32 {
-	var l lanes
-	for i := range l {
-		l[i] = -inf
-	}
-	for i, v := range x {
-		l[i%len(l)] = larger(v, l[i%len(l)])
+func (u *vectorSpace) maximum(x []float32) float32 {
+	l := u.startLanes(-inf)
+	for i := u.set.Fold(kern.Maximum, (*[16]float32)(l), x); i < len(x); i++ {
+		l[i%len(l)] = larger(x[i], l[i%len(l)])
 	}
 	for w := 8; w > 0; w /= 2 {
 		for i := range w {
@@ -269,54 +298,58 @@ func maximum(x []float32) float32 {
 	return l[0]
 }
 
-func (u *vectorUnit) reduce(q *quad, in *isa.Inst) {
+// startLanes returns the lanes of a reduction, all at v.
+func (u *vectorSpace) startLanes(v float32) *lanes {
+	for i := range u.lanes {
+		u.lanes[i] = v
+	}
+	return &u.lanes
+}
+
+func (u *vectorSpace) reduce(q *quad, in *isa.Inst, lo, hi uint32) {
 	d := view[float32](q.s, int(in.D), int(in.M))
-	for m := range in.M {
+	for m := lo; m < hi; m++ {
 		x := u.rowX(q, in, m, int(in.N))
 		switch in.Mode {
 		case isa.RedSum:
-			d[m] = sum(x)
+			d[m] = u.sum(x)
 		case isa.RedSumSq:
-			d[m] = sumOfSquares(x)
+			d[m] = u.sumOfSquares(x)
 		default: // RedMax
-			d[m] = maximum(x)
+			d[m] = u.maximum(x)
 		}
 	}
 }
 
-func (u *vectorUnit) norm(q *quad, in *isa.Inst) {
+func (u *vectorSpace) norm(q *quad, in *isa.Inst, lo, hi uint32) {
 	n, eps := int(in.N), math.Float32frombits(in.Imm)
 	layer := in.Mode == isa.NormLayer
 	rowY := n
 	if layer {
 		rowY *= 2
 	}
-	y := load(q, in.TY, int(in.Y), rowY, &u.y)
-	for m := range in.M {
+	y := u.load(q, in.TY, int(in.Y), rowY, &u.y)
+	for m := lo; m < hi; m++ {
 		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
 		if layer {
-			mean := sum(x) / float32(n)
-			for i, v := range x {
-				d[i] = v - mean
-			}
+			u.applyOne(isa.SUB, d, x, u.sum(x)/float32(n))
 			x = d
 		}
-		r := rsqrt(float32(sumOfSquares(x)/float32(n)) + eps)
-		for i, v := range x {
-			w := float32(float32(v*r) * y[i])
-			if layer {
-				w += y[n+i]
-			}
-			d[i] = w
+		r := rsqrt(float32(u.sumOfSquares(x)/float32(n)) + eps)
+		for i := u.set.Apply2(kern.Scale, d, x, y, r); i < n; i++ {
+			d[i] = float32(x[i]*r) * y[i]
+		}
+		if layer {
+			u.apply(isa.ADD, d, d, y[n:])
 		}
 		u.store(q, in, m, d)
 	}
 }
 
 // exps is exp(x-Y), +0 where x is -Inf.
-func (u *vectorUnit) exps(q *quad, in *isa.Inst) {
+func (u *vectorSpace) exps(q *quad, in *isa.Inst, lo, hi uint32) {
 	n := int(in.N)
-	for m := range in.M {
+	for m := lo; m < hi; m++ {
 		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
 		var y []float32
 		var column float32
@@ -341,9 +374,9 @@ func (u *vectorUnit) exps(q *quad, in *isa.Inst) {
 
 // conv is a causal convolution of each column: X begins with aux-1 rows of
 // state.
-func (u *vectorUnit) conv(q *quad, in *isa.Inst) {
+func (u *vectorSpace) conv(q *quad, in *isa.Inst, lo, hi uint32) {
 	n := int(in.N)
-	for m := range in.M {
+	for m := lo; m < hi; m++ {
 		d := grow(&u.d, n)
 		clear(d)
 		for j := range in.Aux {

@@ -3,12 +3,13 @@ package emu
 import (
 	"math"
 
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
-// spans is SOFTMAX and MASK: Y has a half-open span for every aux rows.
-func (u *vectorUnit) spans(q *quad, in *isa.Inst) error {
-	n := int(in.N)
+// checkSpans refuses a span of SOFTMAX or MASK that ends before it begins.
+// There is one for every aux rows.
+func checkSpans(q *quad, in *isa.Inst) error {
 	count := (in.M + in.Aux - 1) / in.Aux
 	spans := view[int32](q.s, int(in.Y), int(count)*2)
 	for i := range int(count) {
@@ -16,58 +17,73 @@ func (u *vectorUnit) spans(q *quad, in *isa.Inst) error {
 			return trap(in, "span [%d,%d) at row %d is inverted", lo, hi, i)
 		}
 	}
-	for m := range in.M {
-		lo, hi := int64(spans[m/in.Aux*2]), int64(spans[m/in.Aux*2+1])
-		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
-		if in.Op == isa.MASK {
-			for i, v := range x {
-				if j := int64(in.Imm) + int64(i); j < lo || j >= hi {
-					v = -inf
-				}
-				d[i] = v
-			}
-		} else {
-			from := max(0, min(lo, int64(n)))
-			softmax(d, x, int(from), int(max(from, min(hi, int64(n)))), math.Float32frombits(in.Imm))
-		}
-		u.store(q, in, m, d)
-	}
 	return nil
 }
 
-// softmax computes one row, of which [lo,hi) is seen. The lanes of the sum
-// belong to columns of the whole row.
-func softmax(d, x []float32, lo, hi int, scale float32) {
-	top := -inf
-	for i := lo; i < hi; i++ {
-		d[i] = x[i] * scale
-		top = larger(d[i], top)
-	}
-	clear(d[:lo])
-	clear(d[hi:])
-	for i := lo; i < hi; i++ {
-		d[i] = exp(d[i] - top)
-	}
-	total := sum(d)
-	for i := lo; i < hi; i++ {
-		d[i] /= total
+// spanOf returns the columns that row m sees.
+func spanOf(q *quad, in *isa.Inst, m uint32) (lo, hi int64) {
+	spans := view[int32](q.s, int(in.Y)+int(m/in.Aux)*8, 2)
+	return int64(spans[0]), int64(spans[1])
+}
+
+func (u *vectorSpace) mask(q *quad, in *isa.Inst, from, to uint32) {
+	n := int(in.N)
+	for m := from; m < to; m++ {
+		lo, hi := spanOf(q, in, m)
+		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
+		for i, v := range x {
+			if j := int64(in.Imm) + int64(i); j < lo || j >= hi {
+				v = -inf
+			}
+			d[i] = v
+		}
+		u.store(q, in, m, d)
 	}
 }
 
+func (u *vectorSpace) softmax(q *quad, in *isa.Inst, from, to uint32) {
+	n := int(in.N)
+	for m := from; m < to; m++ {
+		lo, hi := spanOf(q, in, m)
+		first := max(0, min(lo, int64(n)))
+		x, d := u.rowX(q, in, m, n), u.rowD(q, in, m, n)
+		u.softmaxRow(d, x, int(first), int(max(first, min(hi, int64(n)))), math.Float32frombits(in.Imm))
+		u.store(q, in, m, d)
+	}
+}
+
+// softmaxRow computes one row, of which [lo,hi) is seen. The lanes of the sum
+// belong to columns of the whole row.
+func (u *vectorSpace) softmaxRow(d, x []float32, lo, hi int, scale float32) {
+	seen := d[lo:hi]
+	u.applyOne(isa.MUL, seen, x[lo:hi], scale)
+	top := u.maximum(seen)
+	for i := u.set.Apply(kern.ExpSub, seen, seen, top); i < len(seen); i++ {
+		seen[i] = exp(seen[i] - top)
+	}
+	clear(d[:lo])
+	clear(d[hi:])
+	u.applyOne(isa.DIV, seen, seen, u.sum(d))
+}
+
 // rope rotates the first imm dimensions of each of aux heads.
-func (u *vectorUnit) rope(q *quad, in *isa.Inst) {
+func (u *vectorSpace) rope(q *quad, in *isa.Inst, lo, hi uint32) {
 	n, half := int(in.N), int(in.Imm)/2
 	a, b := 1, half // element i of a pair is at i·a, the other b further
 	if in.Mode == isa.RopePair {
 		a, b = 2, 1
 	}
-	for m := range in.M {
+	for m := lo; m < hi; m++ {
 		x, d := u.rowX(q, in, m, n*int(in.Aux)), u.rowD(q, in, m, n*int(in.Aux))
 		y := u.rowY(q, in, m, 2*half)
 		for h := range int(in.Aux) {
 			from, to := x[h*n:(h+1)*n], d[h*n:(h+1)*n]
 			copy(to[2*half:], from[2*half:])
-			for i := range half {
+			i := 0
+			if in.Mode == isa.RopeHalf {
+				i = u.set.Rotate(to, from, half, y[:half], y[half:])
+			}
+			for ; i < half; i++ {
 				c, s := y[i], y[half+i]
 				v, w := from[i*a], from[i*a+b]
 				to[i*a] = float32(v*c) - float32(w*s)
@@ -79,7 +95,7 @@ func (u *vectorUnit) rope(q *quad, in *isa.Inst) {
 }
 
 // gather copies rows of X, of which there are aux.
-func (u *vectorUnit) gather(q *quad, in *isa.Inst) error {
+func (u *vectorSpace) gather(q *quad, in *isa.Inst) error {
 	n := int(in.N)
 	for m, t := range view[int32](q.s, int(in.Y), int(in.M)) {
 		if t < -1 || int64(t) >= int64(in.Aux) {
@@ -135,7 +151,20 @@ func (t *topList) insert(v float32, id int32, limit int) {
 	t.values[i], t.ids[i] = v, id
 }
 
-func (u *vectorUnit) topk(q *quad, in *isa.Inst) {
+// insertAll offers a row to a list, numbers that are less than its worst only
+// to be passed over.
+func (u *vectorSpace) insertAll(t *topList, x []float32, id uint32, limit int) {
+	for i := 0; i < len(x); {
+		if t.n == limit {
+			i += u.set.NotLess(x[i:], t.values[limit-1])
+		}
+		for end := min(i+16, len(x)); i < end; i++ {
+			t.insert(x[i], int32(id+uint32(i)), limit)
+		}
+	}
+}
+
+func (u *vectorSpace) topk(q *quad, in *isa.Inst) {
 	limit := int(in.Aux)
 	for m := range in.M {
 		t := &u.top
@@ -147,9 +176,7 @@ func (u *vectorUnit) topk(q *quad, in *isa.Inst) {
 				t.insert(values[2*i], ids[2*i+1], limit)
 			}
 		}
-		for i, v := range u.rowX(q, in, m, int(in.N)) {
-			t.insert(v, int32(in.Imm+uint32(i)), limit)
-		}
+		u.insertAll(t, u.rowX(q, in, m, int(in.N)), in.Imm, limit)
 		for i := range limit {
 			values[2*i], ids[2*i+1] = t.values[i], t.ids[i]
 		}

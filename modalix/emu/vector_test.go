@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/llima-build/llima/modalix/emu"
+	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
 
@@ -83,10 +84,17 @@ func (c *vectorCase) check(t *testing.T) {
 	if in.Op == isa.RED {
 		in.LdD = 0
 	}
-	out, err := run(t, s, []isa.Inst{in}, dAt, max(len(c.want)*int(in.LdD), len(c.want)*4))
-	if err != nil {
-		t.Fatal(err)
+	for _, set := range append(kern.Sets(), nil) {
+		out, err := runWith(t, &object{set: set}, emu.Buffers{In: s}, []isa.Inst{in}, dAt, max(len(c.want)*int(in.LdD), len(c.want)*4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.compare(t, in, out)
 	}
+}
+
+func (c *vectorCase) compare(t *testing.T, in isa.Inst, out []byte) {
+	t.Helper()
 	for m, row := range c.want {
 		at := m * int(in.LdD)
 		if in.Op == isa.RED {

@@ -231,10 +231,280 @@ func subnormalAVX512(p *byte, rows int, stride int, lines int) uint32
 //go:noescape
 func narrowBF16AVX2(dst *byte, stride int, src *float32, n int)
 
+// expAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func expAVX2(dst *float32, x *float32, imm float32, n int)
+
+// rsqrtAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func rsqrtAVX2(dst *float32, x *float32, imm float32, n int)
+
+// tanhAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func tanhAVX2(dst *float32, x *float32, imm float32, n int)
+
+// sigmoidAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func sigmoidAVX2(dst *float32, x *float32, imm float32, n int)
+
+// siluAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func siluAVX2(dst *float32, x *float32, imm float32, n int)
+
+// geluTanhAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func geluTanhAVX2(dst *float32, x *float32, imm float32, n int)
+
+// geluErfAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func geluErfAVX2(dst *float32, x *float32, imm float32, n int)
+
+// recipAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func recipAVX2(dst *float32, x *float32, imm float32, n int)
+
+// softcapAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func softcapAVX2(dst *float32, x *float32, imm float32, n int)
+
+// reluAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func reluAVX2(dst *float32, x *float32, imm float32, n int)
+
+// expSubAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func expSubAVX2(dst *float32, x *float32, imm float32, n int)
+
+// addImmAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func addImmAVX2(dst *float32, x *float32, imm float32, n int)
+
+// subImmAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func subImmAVX2(dst *float32, x *float32, imm float32, n int)
+
+// mulImmAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func mulImmAVX2(dst *float32, x *float32, imm float32, n int)
+
+// divImmAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func divImmAVX2(dst *float32, x *float32, imm float32, n int)
+
+// maxImmAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func maxImmAVX2(dst *float32, x *float32, imm float32, n int)
+
+// addAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func addAVX2(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// subAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func subAVX2(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// mulAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func mulAVX2(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// divAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func divAVX2(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// maxAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func maxAVX2(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// scaleAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func scaleAVX2(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// sumAVX2 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func sumAVX2(lanes *float32, x *float32, n int)
+
+// sumSqAVX2 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func sumSqAVX2(lanes *float32, x *float32, n int)
+
+// maximumAVX2 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func maximumAVX2(lanes *float32, x *float32, n int)
+
+// rotateAVX2 rotates n times 16 pairs, whose second numbers lie half bytes behind the first.
+//
+//go:noescape
+func rotateAVX2(dst *float32, x *float32, half int, cos *float32, sin *float32, n int)
+
+// notLessAVX2 returns how many blocks of 16 numbers, of n, come before one that is not all less than limit.
+//
+//go:noescape
+func notLessAVX2(x *float32, limit float32, n int) int
+
 // narrowBF16AVX512 rounds n rows of 16 numbers, packed, to BF16 rows that lie stride bytes apart.
 //
 //go:noescape
 func narrowBF16AVX512(dst *byte, stride int, src *float32, n int)
+
+// expAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func expAVX512(dst *float32, x *float32, imm float32, n int)
+
+// rsqrtAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func rsqrtAVX512(dst *float32, x *float32, imm float32, n int)
+
+// tanhAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func tanhAVX512(dst *float32, x *float32, imm float32, n int)
+
+// sigmoidAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func sigmoidAVX512(dst *float32, x *float32, imm float32, n int)
+
+// siluAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func siluAVX512(dst *float32, x *float32, imm float32, n int)
+
+// geluTanhAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func geluTanhAVX512(dst *float32, x *float32, imm float32, n int)
+
+// geluErfAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func geluErfAVX512(dst *float32, x *float32, imm float32, n int)
+
+// recipAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func recipAVX512(dst *float32, x *float32, imm float32, n int)
+
+// softcapAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func softcapAVX512(dst *float32, x *float32, imm float32, n int)
+
+// reluAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func reluAVX512(dst *float32, x *float32, imm float32, n int)
+
+// expSubAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func expSubAVX512(dst *float32, x *float32, imm float32, n int)
+
+// addImmAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func addImmAVX512(dst *float32, x *float32, imm float32, n int)
+
+// subImmAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func subImmAVX512(dst *float32, x *float32, imm float32, n int)
+
+// mulImmAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func mulImmAVX512(dst *float32, x *float32, imm float32, n int)
+
+// divImmAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func divImmAVX512(dst *float32, x *float32, imm float32, n int)
+
+// maxImmAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func maxImmAVX512(dst *float32, x *float32, imm float32, n int)
+
+// addAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func addAVX512(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// subAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func subAVX512(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// mulAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func mulAVX512(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// divAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func divAVX512(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// maxAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func maxAVX512(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// scaleAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func scaleAVX512(dst *float32, x *float32, y *float32, imm float32, n int)
+
+// sumAVX512 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func sumAVX512(lanes *float32, x *float32, n int)
+
+// sumSqAVX512 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func sumSqAVX512(lanes *float32, x *float32, n int)
+
+// maximumAVX512 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func maximumAVX512(lanes *float32, x *float32, n int)
+
+// rotateAVX512 rotates n times 16 pairs, whose second numbers lie half bytes behind the first.
+//
+//go:noescape
+func rotateAVX512(dst *float32, x *float32, half int, cos *float32, sin *float32, n int)
+
+// notLessAVX512 returns how many blocks of 16 numbers, of n, come before one that is not all less than limit.
+//
+//go:noescape
+func notLessAVX512(x *float32, limit float32, n int) int
 
 // pause tells the CPU that a loop waits.
 //

@@ -1,6 +1,7 @@
-// Package kern multiplies rows by weight panels (docs/isa.md §5) with the
-// vector instructions of the CPU, within the bounds of §1. It knows neither
-// instructions nor tiles. asm_amd64.s is written by gen (see there).
+// Package kern computes with the vector instructions of the CPU: it multiplies
+// rows by weight panels (docs/isa.md §5) within the bounds of §1, and gives the
+// exact results of §3. It knows neither instructions nor tiles. asm_amd64.s is
+// written by gen (see there).
 package kern
 
 import "unsafe"
@@ -51,6 +52,7 @@ type Set struct {
 	widenF16  widen
 	widenBF16 widen
 	narrow    func(dst *byte, stride int, src *float32, n int)
+	vector    *vectorKernels
 
 	// A set that multiplies BF16 numbers takes subnormal ones for zero. It
 	// tells where they are, and has another set for them.
@@ -257,12 +259,6 @@ func (s *Set) NarrowRows(dst []byte, stride int, src [][Rows]float32) {
 	s.narrow(&dst[0], stride, &src[0][0], len(src))
 }
 
-// WidenF16 converts binary16 numbers to F32, exactly. len(dst) is a multiple of 16.
-func (s *Set) WidenF16(dst []float32, src []byte) { widenAll(s.widenF16, dst, src) }
-
-// WidenBF16 converts BF16 numbers to F32, exactly. len(dst) is a multiple of 16.
-func (s *Set) WidenBF16(dst []float32, src []byte) { widenAll(s.widenBF16, dst, src) }
-
 // f32Rows, addByte and addF32 give kernels their operands; what lies there has
 // been checked.
 func f32Rows(v []float32) *byte { return (*byte)(unsafe.Pointer(&v[0])) }
@@ -270,9 +266,3 @@ func f32Rows(v []float32) *byte { return (*byte)(unsafe.Pointer(&v[0])) }
 func addByte(p *byte, n int) *byte { return (*byte)(unsafe.Add(unsafe.Pointer(p), n)) }
 
 func addF32(p *float32, n int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*n)) }
-
-func widenAll(f widen, dst []float32, src []byte) {
-	if n := len(dst) / 16; n > 0 {
-		f(&dst[0], &src[:2*len(dst)][0], n)
-	}
-}

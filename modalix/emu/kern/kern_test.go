@@ -231,7 +231,7 @@ func TestWiden(t *testing.T) {
 		for _, c := range []struct {
 			name       string
 			bits, bias int // of the fraction; of the exponent
-			widen      func([]float32, []byte)
+			widen      func([]float32, []byte) int
 		}{{"F16", 10, 15, s.WidenF16}, {"BF16", 7, 127, s.WidenBF16}} {
 			var src []byte
 			var want []float32

@@ -11,6 +11,7 @@ var avx2Set = Set{
 	widenF16:  widenF16AVX2,
 	widenBF16: widenBF16AVX2,
 	narrow:    narrowBF16AVX2,
+	vector:    &avx2Vector,
 }
 
 var avx512Set = Set{
@@ -22,6 +23,7 @@ var avx512Set = Set{
 	widenF16:  widenF16AVX512,
 	widenBF16: widenBF16AVX512,
 	narrow:    narrowBF16AVX512,
+	vector:    &avx512Vector,
 }
 
 var bf16Set = Set{
@@ -33,6 +35,7 @@ var bf16Set = Set{
 	widenF16:  widenF16AVX512,
 	widenBF16: widenBF16AVX512,
 	narrow:    narrowBF16AVX512,
+	vector:    &avx512Vector,
 	subnormal: subnormalAVX512,
 	f32:       &avx512Set,
 }

@@ -104,6 +104,7 @@ func main() {
 	subnormal()
 	for _, l := range []level{avx2, avx512} {
 		narrow(l)
+		vectorUnit(l)
 	}
 	pause()
 	Generate()

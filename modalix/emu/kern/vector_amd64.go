@@ -1,0 +1,73 @@
+package kern
+
+var avx2Vector = vectorKernels{
+	funcs: [numFuncs]func(dst, x *float32, imm float32, n int){
+		Exp:      expAVX2,
+		Rsqrt:    rsqrtAVX2,
+		Tanh:     tanhAVX2,
+		Sigmoid:  sigmoidAVX2,
+		Silu:     siluAVX2,
+		GeluTanh: geluTanhAVX2,
+		GeluErf:  geluErfAVX2,
+		Recip:    recipAVX2,
+		Softcap:  softcapAVX2,
+		Relu:     reluAVX2,
+		ExpSub:   expSubAVX2,
+		AddImm:   addImmAVX2,
+		SubImm:   subImmAVX2,
+		MulImm:   mulImmAVX2,
+		DivImm:   divImmAVX2,
+		MaxImm:   maxImmAVX2,
+	},
+	funcs2: [numFuncs2]func(dst, x, y *float32, imm float32, n int){
+		Add:   addAVX2,
+		Sub:   subAVX2,
+		Mul:   mulAVX2,
+		Div:   divAVX2,
+		Max:   maxAVX2,
+		Scale: scaleAVX2,
+	},
+	folds: [numFolds]func(lanes, x *float32, n int){
+		Sum:     sumAVX2,
+		SumSq:   sumSqAVX2,
+		Maximum: maximumAVX2,
+	},
+	rotate:  rotateAVX2,
+	notLess: notLessAVX2,
+}
+
+var avx512Vector = vectorKernels{
+	funcs: [numFuncs]func(dst, x *float32, imm float32, n int){
+		Exp:      expAVX512,
+		Rsqrt:    rsqrtAVX512,
+		Tanh:     tanhAVX512,
+		Sigmoid:  sigmoidAVX512,
+		Silu:     siluAVX512,
+		GeluTanh: geluTanhAVX512,
+		GeluErf:  geluErfAVX512,
+		Recip:    recipAVX512,
+		Softcap:  softcapAVX512,
+		Relu:     reluAVX512,
+		ExpSub:   expSubAVX512,
+		AddImm:   addImmAVX512,
+		SubImm:   subImmAVX512,
+		MulImm:   mulImmAVX512,
+		DivImm:   divImmAVX512,
+		MaxImm:   maxImmAVX512,
+	},
+	funcs2: [numFuncs2]func(dst, x, y *float32, imm float32, n int){
+		Add:   addAVX512,
+		Sub:   subAVX512,
+		Mul:   mulAVX512,
+		Div:   divAVX512,
+		Max:   maxAVX512,
+		Scale: scaleAVX512,
+	},
+	folds: [numFolds]func(lanes, x *float32, n int){
+		Sum:     sumAVX512,
+		SumSq:   sumSqAVX512,
+		Maximum: maximumAVX512,
+	},
+	rotate:  rotateAVX512,
+	notLess: notLessAVX512,
+}

@@ -5,8 +5,10 @@ package executor
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -39,7 +41,9 @@ type Action struct {
 	used     []planner.Source // read beyond the target's own sources
 	entries  []store.Entry
 	publish  bool
-	mapped   []string // tensors
+	mapped   []string             // tensors
+	compare  bool                 // nothing is stored, and nothing is taken from the store
+	sums     map[string]store.Sum // of files that it wrote, by path
 	maps     []*mmap.File
 }
 
@@ -161,25 +165,17 @@ func (a *Action) Memo(name string, p fingerprint.Preimage, make func(path string
 		return err
 	}
 	key := p.Key()
-	done := a.exec.singles.lock(key)
-	defer done()
-	if out, ok := a.exec.store.Outputs(key); ok && len(out) == 1 {
-		a.declare(planner.Output{Name: name, Digest: out[0].Digest, Size: out[0].Size})
-		return nil
-	}
-	f, err := os.CreateTemp(a.Dir, "memo-")
-	if err != nil {
-		return err
-	}
-	path := f.Name()
-	if err := f.Close(); err != nil {
-		return err
+	a.exec.store.Use(key)
+	if !a.compare {
+		done := a.exec.singles.lock(key)
+		defer done()
+		if out, ok := a.exec.store.Outputs(key); ok && len(out) == 1 && !a.Target.Force {
+			a.declare(planner.Output{Name: name, Digest: out[0].Digest, Size: out[0].Size})
+			return nil
+		}
 	}
 	reads := len(a.used)
-	if err := make(path); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	digest, size, err := a.exec.store.Keep(path)
+	sum, err := a.memo(make)
 	if err != nil {
 		return err
 	}
@@ -190,9 +186,28 @@ func (a *Action) Memo(name string, p fingerprint.Preimage, make func(path string
 			return changedError(a.Target, src, err)
 		}
 	}
-	out := planner.Output{Name: name, Digest: digest, Size: size}
+	out := planner.Output{Name: name, Digest: sum.Digest, Size: sum.Size}
 	a.declare(out)
+	if a.compare {
+		return nil
+	}
 	return a.exec.store.Remember(&p, []planner.Output{out})
+}
+
+// memo makes a file and stores it.
+func (a *Action) memo(make func(path string) error) (store.Sum, error) {
+	f, err := os.CreateTemp(a.Dir, "memo-")
+	if err != nil {
+		return store.Sum{}, err
+	}
+	path := f.Name()
+	if err := f.Close(); err != nil {
+		return store.Sum{}, err
+	}
+	if err := make(path); err != nil {
+		return store.Sum{}, errors.Join(err, os.Remove(path))
+	}
+	return a.keep(path)
 }
 
 func (a *Action) declare(o planner.Output) { a.declared = append(a.declared, o) }
@@ -218,20 +233,60 @@ func (a *Action) TensorDigest(name string) (fingerprint.Digest, error) {
 
 // WriteFile writes an output.
 func (a *Action) WriteFile(name string, data []byte) error {
-	path := filepath.Join(a.Dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	w, err := a.Create(name)
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, data, 0o644)
+	_, err = w.Write(data)
+	return errors.Join(err, w.Close())
 }
 
 // Create creates an output for streaming; the caller closes it.
-func (a *Action) Create(name string) (*os.File, error) {
+func (a *Action) Create(name string) (*File, error) {
 	path := filepath.Join(a.Dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	return os.Create(path)
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	delete(a.sums, path)
+	return &File{a: a, file: f, hash: sha256.New()}, nil
+}
+
+// File is an output that is hashed while it is written from its start to its
+// end. One that is written elsewhere is read for that when it is stored.
+type File struct {
+	a    *Action
+	file *os.File
+	hash hash.Hash // nil where it was written elsewhere
+	size int64
+}
+
+// Write implements [io.Writer].
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.file.Write(p)
+	if f.hash != nil {
+		_, _ = f.hash.Write(p[:n])
+		f.size += int64(n)
+	}
+	return n, err
+}
+
+// WriteAt implements [io.WriterAt].
+func (f *File) WriteAt(p []byte, offset int64) (int, error) {
+	f.hash = nil
+	return f.file.WriteAt(p, offset)
+}
+
+// Close implements [io.Closer].
+func (f *File) Close() error {
+	err := f.file.Close()
+	if err == nil && f.hash != nil {
+		f.a.sums[f.file.Name()] = store.Sum{Digest: fingerprint.FromHash(f.hash.Sum(nil)), Size: f.size}
+	}
+	return err
 }
 
 // Publish declares the files of the output folder: what the target publishes
@@ -240,8 +295,24 @@ func (a *Action) Publish(entries []store.Entry) { a.entries, a.publish = entries
 
 // Keep stores a file that the action wrote, for publishing it.
 func (a *Action) Keep(name string) (planner.Output, error) {
-	digest, size, err := a.exec.store.Keep(filepath.Join(a.Dir, filepath.FromSlash(name)))
-	return planner.Output{Name: name, Digest: digest, Size: size}, err
+	sum, err := a.keep(filepath.Join(a.Dir, filepath.FromSlash(name)))
+	return planner.Output{Name: name, Digest: sum.Digest, Size: sum.Size}, err
+}
+
+// keep stores a file by its sum, as it was written or else as it is read.
+func (a *Action) keep(path string) (store.Sum, error) {
+	sum, known := a.sums[path]
+	switch {
+	case a.compare && known:
+		return sum, os.Remove(path)
+	case a.compare:
+		sum, err := store.SumFile(path)
+		return sum, errors.Join(err, os.Remove(path))
+	case known:
+		return a.exec.store.Keep(path, &sum)
+	default:
+		return a.exec.store.Keep(path, nil)
+	}
 }
 
 // outputs moves what the action wrote into the store and lists it, sorted. It

@@ -38,7 +38,7 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 		}
 		e := store.Entry{
 			Path: path.Join(folder, in.Name), Source: in.Digest,
-			NoLink: strings.HasPrefix(in.Name, "weights/"),
+			NoLink: noLink(in.Name),
 		}
 		if in.Tensor != "" {
 			t, ok := m.Checkpoint.Tensor(in.Tensor)
@@ -88,6 +88,10 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 	a.Publish(entries)
 	return nil
 }
+
+// noLink tells what readers of ONNX open as external data: it must have no
+// second link.
+func noLink(name string) bool { return strings.HasPrefix(name, "weights/") }
 
 // index is elf_files/index.json: which program each part of each layer has.
 type index struct {

@@ -57,8 +57,9 @@ func parseID(s string) (id fileID, ok bool) {
 // statCache remembers digests of files by what their stat says. Its file is a
 // journal's lines: file, path, stat, {piece, digest}….
 type statCache struct {
-	path string
-	now  func() time.Time
+	path  string
+	now   func() time.Time
+	meter meter
 
 	mu    sync.Mutex
 	files map[string]*fileDigests // by path
@@ -279,7 +280,7 @@ func (c *statCache) digestOf(src planner.Source, id fileID) (fingerprint.Digest,
 		return d, nil
 	}
 	when := c.now() // before reading: a change while it is read has a later time
-	digests, err := hashSource(src)
+	digests, err := c.hashSource(src)
 	if err != nil {
 		return "", err
 	}
@@ -293,18 +294,49 @@ func (c *statCache) digestOf(src planner.Source, id fileID) (fingerprint.Digest,
 
 // hashSource reads what a source's file is made of: all tensors of a
 // checkpoint file in one pass.
-func hashSource(src planner.Source) (map[string]fingerprint.Digest, error) {
+func (c *statCache) hashSource(src planner.Source) (map[string]fingerprint.Digest, error) {
+	st, err := os.Stat(src.Path)
+	if err != nil {
+		return nil, err
+	}
+	c.meter.add(0, st.Size(), 1)
+	defer c.meter.add(0, 0, -1)
 	if src.Kind == planner.WholeFile {
-		d, _, err := hashFile(src.Path)
+		d, _, err := hashFile(src.Path, &c.meter)
 		return map[string]fingerprint.Digest{"": d}, err
 	}
-	return hashShard(src.Path)
+	return hashShard(src.Path, &c.meter)
+}
+
+// meter tells how much is hashed of the files that have to be.
+type meter struct {
+	mu          sync.Mutex
+	watch       func(done, total int64) // bytes; nil where nobody watches
+	done, total int64
+	files       int // being hashed
+}
+
+// add reports progress, or that files are begun or ended. When no file is left all of them count as read,
+// whatever their sizes were meanwhile.
+func (m *meter) add(done, total int64, files int) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done, m.total, m.files = m.done+done, m.total+total, m.files+files
+	if m.files == 0 {
+		m.done, m.total = 0, 0
+	}
+	if m.watch != nil {
+		m.watch(min(m.done, m.total), m.total)
+	}
 }
 
 // hashShard returns the digest of every tensor of a safetensors file, and of
 // the file as the bytes before its data and those digests: tensors fill the
 // data without gaps.
-func hashShard(path string) (map[string]fingerprint.Digest, error) {
+func hashShard(path string, m *meter) (map[string]fingerprint.Digest, error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, err
@@ -319,7 +351,7 @@ func hashShard(path string) (map[string]fingerprint.Digest, error) {
 	for i, e := range entries {
 		ranges[i] = fileRange{e.Offset, e.Length}
 	}
-	digests, err := hashRanges(path, ranges)
+	digests, err := hashRanges(path, ranges, m)
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +390,7 @@ var cores = make(chan struct{}, runtime.GOMAXPROCS(0))
 // hashRanges returns the digests of pieces of a file, each hashed on one core,
 // in the order given. It reads, and maps nothing: pages of a mapped model
 // would count as this process's memory.
-func hashRanges(path string, ranges []fileRange) ([]fingerprint.Digest, error) {
+func hashRanges(path string, ranges []fileRange, m *meter) ([]fingerprint.Digest, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -373,7 +405,7 @@ func hashRanges(path string, ranges []fileRange) ([]fingerprint.Digest, error) {
 			buf := make([]byte, readBytes)
 			for i := range next {
 				cores <- struct{}{}
-				digests[i], errs[i] = hashRange(f, ranges[i], buf)
+				digests[i], errs[i] = hashRange(f, ranges[i], buf, m)
 				<-cores
 			}
 		})
@@ -386,12 +418,13 @@ func hashRanges(path string, ranges []fileRange) ([]fingerprint.Digest, error) {
 	return digests, errors.Join(errs...)
 }
 
-func hashRange(f *os.File, r fileRange, buf []byte) (fingerprint.Digest, error) {
+func hashRange(f *os.File, r fileRange, buf []byte, m *meter) (fingerprint.Digest, error) {
 	h := sha256.New()
 	for at, end := r.offset, r.offset+r.length; at < end; {
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), end-at)], at)
 		_, _ = h.Write(buf[:n])
 		at += int64(n)
+		m.add(int64(n), 0, 0)
 		if err != nil && at < end {
 			return "", fmt.Errorf("%s: offset %d: %w", f.Name(), at, err)
 		}
@@ -403,10 +436,10 @@ func hashRange(f *os.File, r fileRange, buf []byte) (fingerprint.Digest, error) 
 // where n is negative.
 func hashStart(path string, n int64) (fingerprint.Digest, error) {
 	if n < 0 {
-		d, _, err := hashFile(path)
+		d, _, err := hashFile(path, nil)
 		return d, err
 	}
-	d, err := hashRanges(path, []fileRange{{0, n}})
+	d, err := hashRanges(path, []fileRange{{0, n}}, nil)
 	if err != nil {
 		return "", err
 	}
@@ -414,7 +447,7 @@ func hashStart(path string, n int64) (fingerprint.Digest, error) {
 }
 
 // hashFile returns the digest and size of a whole file.
-func hashFile(path string) (fingerprint.Digest, int64, error) {
+func hashFile(path string, m *meter) (fingerprint.Digest, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
@@ -423,12 +456,22 @@ func hashFile(path string) (fingerprint.Digest, int64, error) {
 	cores <- struct{}{}
 	defer func() { <-cores }()
 	h := sha256.New()
-	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, readBytes))
+	n, err := io.CopyBuffer(onlyWriter{h}, metered{f, m}, make([]byte, readBytes))
 	return fingerprint.FromHash(h.Sum(nil)), n, err
 }
 
-// onlyWriter and onlyReader keep io.CopyBuffer from going around its buffer.
-type (
-	onlyWriter struct{ io.Writer }
-	onlyReader struct{ io.Reader }
-)
+// onlyWriter keeps io.CopyBuffer from going around its buffer.
+type onlyWriter struct{ io.Writer }
+
+// metered reports what is read.
+type metered struct {
+	r io.Reader
+	m *meter
+}
+
+// Read implements [io.Reader].
+func (r metered) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.m.add(int64(n), 0, 0)
+	return n, err
+}

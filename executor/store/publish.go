@@ -138,7 +138,7 @@ func removeIfThere(path string) error {
 // publish puts one file in place by rename, and returns its digest, and the
 // path of the blob where it is a link to one.
 func (s *Store) publish(dst string, e Entry) (digest fingerprint.Digest, blob string, err error) {
-	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
+	if err := makeFolder(filepath.Dir(dst)); err != nil {
 		return "", "", err
 	}
 	tmp := dst + tempSuffix
@@ -151,6 +151,9 @@ func (s *Store) publish(dst string, e Entry) (digest fingerprint.Digest, blob st
 	} else if blob, err = s.Blob(e.Source); err == nil {
 		digest = e.Source
 		linked, err = fillFromBlob(tmp, blob, e)
+	}
+	if err == nil && !linked { // a blob is read-only already
+		err = os.Chmod(tmp, 0o444)
 	}
 	if err = finish(tmp, dst, err); err != nil {
 		return "", "", err
@@ -189,7 +192,7 @@ func sameFile(a, b string) bool {
 // fillFromBlob makes tmp a blob's content; linked says that it is the blob.
 func fillFromBlob(tmp, blob string, e Entry) (linked bool, err error) {
 	if reflink(tmp, blob) == nil {
-		return false, nil
+		return false, syncFile(tmp)
 	}
 	if !e.NoLink && os.Link(blob, tmp) == nil {
 		return true, nil
@@ -205,8 +208,8 @@ func fillFromBlob(tmp, blob string, e Entry) (linked bool, err error) {
 func fillFromFile(tmp string, e Entry) (fingerprint.Digest, error) {
 	if e.Length == 0 {
 		if reflink(tmp, e.File) == nil {
-			digest, _, err := hashFile(tmp)
-			return digest, err
+			digest, _, err := hashFile(tmp, nil)
+			return digest, errors.Join(err, syncFile(tmp))
 		}
 		return copyPiece(tmp, e.File, 0, -1)
 	}

@@ -28,13 +28,16 @@ const Dir = ".llima"
 // between processes builds of one output are serialised by [Store.Lock].
 type Store struct {
 	project string
-	root    string
+	root    string // .llima: records, locks, logs, digests
+	keep    string // where new blobs and results go: root, or a cache that projects share
+	read    string // a cache to look into as well, "" for none
 	stats   *statCache
 
 	mu       sync.Mutex
 	journals map[string]*journal                // by model
 	results  map[fingerprint.Digest]*result     // of keys that were asked for
 	present  map[fingerprint.Digest]blobVerdict // blobs that were looked at
+	used     map[fingerprint.Digest]bool        // keys whose results this process needs
 	temp     string                             // this build's temporary folder, "" before Begin
 	alive    *os.File                           // its lock, held while this process lives
 }
@@ -42,16 +45,37 @@ type Store struct {
 // blobVerdict is what a look at a blob told.
 type blobVerdict struct{ there, intact bool }
 
+// Cache is a folder for blobs and results that projects can share.
+type Cache struct {
+	Dir      string // absolute; "" for the project's own store
+	ReadOnly bool   // look into it, and keep what is new in the project's own store
+}
+
 // Open opens the store of a project, which need not exist yet. now is asked
 // for the time when a file's digest is remembered.
 func Open(project string, now func() time.Time) (*Store, error) {
+	return OpenCache(project, Cache{}, now)
+}
+
+// OpenCache opens the store of a project that keeps its blobs and results in
+// a cache.
+func OpenCache(project string, c Cache, now func() time.Time) (*Store, error) {
 	project, err := filepath.Abs(project)
 	if err != nil {
 		return nil, err
 	}
+	root := filepath.Join(project, Dir)
 	s := &Store{
-		project: project, root: filepath.Join(project, Dir), journals: map[string]*journal{},
+		project: project, root: root, keep: root, journals: map[string]*journal{},
 		results: map[fingerprint.Digest]*result{}, present: map[fingerprint.Digest]blobVerdict{},
+		used: map[fingerprint.Digest]bool{},
+	}
+	switch {
+	case c.Dir == "" || c.Dir == root:
+	case c.ReadOnly:
+		s.read = c.Dir
+	default:
+		s.keep, s.read = c.Dir, root
 	}
 	s.stats = newStatCache(filepath.Join(s.root, "digests"), now)
 	return s, nil
@@ -59,8 +83,13 @@ func Open(project string, now func() time.Time) (*Store, error) {
 
 // Create makes the store's folders.
 func (s *Store) Create() error {
-	for _, d := range []string{"blobs", "actions", "records", "tmp", "logs", "locks"} {
+	for _, d := range []string{"records", "logs", "locks"} {
 		if err := os.MkdirAll(filepath.Join(s.root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, d := range []string{"blobs", "actions", "tmp", "locks"} {
+		if err := os.MkdirAll(filepath.Join(s.keep, d), 0o755); err != nil {
 			return err
 		}
 	}
@@ -70,6 +99,11 @@ func (s *Store) Create() error {
 	}
 	return nil
 }
+
+// Watch makes the store tell how many bytes of files are hashed, of those that
+// have to be: it calls watch from any goroutine, one at a time. When none is
+// left both are 0.
+func (s *Store) Watch(watch func(done, total int64)) { s.stats.meter.watch = watch }
 
 // Flush writes what was learned about files' digests.
 func (s *Store) Flush() error { return s.stats.flush() }
@@ -85,16 +119,41 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
+// path returns where a file of a digest is or would be kept.
 func (s *Store) path(kind string, d fingerprint.Digest) (string, error) {
 	hex, ok := d.Hex()
 	if !ok {
 		return "", fmt.Errorf("store: %q is not a digest", d)
 	}
-	return filepath.Join(s.root, kind, hex[:2], hex), nil
+	return filepath.Join(s.keep, kind, hex[:2], hex), nil
+}
+
+// find is path, or where the other folder has such a file.
+func (s *Store) find(kind string, d fingerprint.Digest) (string, error) {
+	path, err := s.path(kind, d)
+	if err != nil || s.read == "" {
+		return path, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return path, nil
+	}
+	rel, err := filepath.Rel(s.keep, path)
+	if err != nil {
+		return "", err
+	}
+	if other := filepath.Join(s.read, rel); exists(other) {
+		return other, nil
+	}
+	return path, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // Blob returns the path of a blob, whether or not it is there.
-func (s *Store) Blob(d fingerprint.Digest) (string, error) { return s.path("blobs", d) }
+func (s *Store) Blob(d fingerprint.Digest) (string, error) { return s.find("blobs", d) }
 
 // LogPath returns the path of a target's log.
 func (s *Store) LogPath(a addr.Target) string {
@@ -128,7 +187,7 @@ const aliveName = ".alive"
 func (s *Store) Begin() (err error) {
 	// One process at a time, so that a folder that is being made is not taken
 	// for a dead one.
-	gate, err := os.OpenFile(filepath.Join(s.root, "locks", "begin"), os.O_RDWR|os.O_CREATE, 0o644)
+	gate, err := os.OpenFile(filepath.Join(s.keep, "locks", "begin"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
@@ -136,7 +195,7 @@ func (s *Store) Begin() (err error) {
 	if err := waitLock(gate); err != nil {
 		return err
 	}
-	tmp := filepath.Join(s.root, "tmp")
+	tmp := filepath.Join(s.keep, "tmp")
 	entries, err := os.ReadDir(tmp)
 	if err != nil {
 		return err
@@ -164,7 +223,7 @@ func sweep(dir string) error {
 	if err != nil {
 		return err
 	}
-	held, err := tryLock(f)
+	held, err := tryLock(f, alone)
 	if err = errors.Join(err, f.Close()); err != nil || held {
 		return err
 	}
@@ -181,43 +240,76 @@ func (s *Store) End() error {
 	return err
 }
 
-// Keep moves a finished file into the store and returns its digest and size.
-// The file is synced first: a blob that is there is whole. What was there
-// under that digest is replaced unless it was just looked at.
-func (s *Store) Keep(path string) (fingerprint.Digest, int64, error) {
-	digest, size, err := hashFile(path)
-	if err != nil {
-		return "", 0, err
+// Sum is what was written to a file.
+type Sum struct {
+	Digest fingerprint.Digest
+	Size   int64 // bytes
+}
+
+// SumFile reads a file's sum.
+func SumFile(path string) (Sum, error) {
+	digest, size, err := hashFile(path, nil)
+	return Sum{digest, size}, err
+}
+
+// Keep moves a finished file into the store and returns its sum, which is read
+// unless known. The file is synced first: a blob that is there is whole. What
+// was there under that digest is replaced unless it was just looked at.
+func (s *Store) Keep(path string, known *Sum) (Sum, error) {
+	if known == nil {
+		sum, err := SumFile(path)
+		if err != nil {
+			return Sum{}, err
+		}
+		known = &sum
 	}
-	if s.look(digest).intact {
-		return digest, size, os.Remove(path)
+	if s.look(known.Digest).intact {
+		return *known, os.Remove(path)
 	}
-	dst, err := s.Blob(digest)
+	dst, err := s.path("blobs", known.Digest)
 	if err != nil {
-		return "", 0, err
+		return Sum{}, err
 	}
 	if err := syncFile(path); err != nil {
-		return "", 0, err
+		return Sum{}, err
 	}
 	if err := os.Chmod(path, 0o444); err != nil {
-		return "", 0, err
+		return Sum{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
-		return "", 0, err
+	if err := makeFolder(filepath.Dir(dst)); err != nil {
+		return Sum{}, err
 	}
 	if err := os.Rename(path, dst); err != nil {
-		return "", 0, err
+		return Sum{}, err
 	}
 	if err := syncDir(filepath.Dir(dst)); err != nil {
-		return "", 0, err
+		return Sum{}, err
 	}
-	if err := s.stats.prime(dst, digest); err != nil {
-		return "", 0, err
+	if err := s.stats.prime(dst, known.Digest); err != nil {
+		return Sum{}, err
 	}
 	s.mu.Lock()
-	s.present[digest] = blobVerdict{there: true, intact: true}
+	s.present[known.Digest] = blobVerdict{there: true, intact: true}
 	s.mu.Unlock()
-	return digest, size, nil
+	return *known, nil
+}
+
+// makeFolder makes a folder and those above it. A new folder's name is synced:
+// files in it would be lost with it.
+func makeFolder(dir string) error {
+	if exists(dir) {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeFolder(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
 }
 
 func syncFile(path string) error {
@@ -309,7 +401,7 @@ func (s *Store) result(key fingerprint.Digest) *result {
 		}
 	}
 	if r == nil {
-		if path, err := s.path("actions", key); err == nil {
+		if path, err := s.find("actions", key); err == nil {
 			if line, err := os.ReadFile(path); err == nil {
 				r = parseResultLine(line, key) // nil where it is damaged
 			}

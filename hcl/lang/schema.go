@@ -154,13 +154,13 @@ var Root = &Block{Blocks: []*Block{
 	{Type: "backend", Labelled: true, Labels: []string{"modalix"}, CheckOnly: true, Attributes: []Attribute{
 		{Name: "board", Kind: Enum, Values: boardNames()},
 	}},
-	{Type: "executor", Single: true, CheckOnly: true, Attributes: []Attribute{
+	{Type: "executor", Single: true, Attributes: []Attribute{
 		{Name: "jobs", Kind: Integer, Min: 1, Max: 1 << 10},
 		{Name: "keep_going", Kind: Bool, Default: "false"},
 		{Name: "max_memory", Kind: Size},
-		{Name: "remote", Kind: String},
+		{Name: "remote", Kind: String, CheckOnly: true},
 	}},
-	{Type: "cache", Single: true, CheckOnly: true, Attributes: []Attribute{
+	{Type: "cache", Single: true, Attributes: []Attribute{
 		{Name: "dir", Kind: String},
 		{Name: "max_size", Kind: Size},
 		{Name: "mode", Kind: Enum, Default: `"read_write"`, Values: []string{"read_write", "read"}},

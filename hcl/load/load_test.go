@@ -104,7 +104,10 @@ eval "e" {
   metric  = "kl"
 }
 backend "modalix" { board = "modalix-16gb" }
-executor { jobs = 4 }
+executor {
+  jobs   = 4
+  remote = "grpc://elsewhere"
+}
 cache { max_size = bytes("1GiB") }
 `)
 	for i, want := range []int{7, 1, 0} {
@@ -112,8 +115,8 @@ cache { max_size = bytes("1GiB") }
 			t.Errorf("model %s: %d unsupported, want %d: %v", cfg.Models[i].Name, len(got), want, got)
 		}
 	}
-	if len(cfg.Unsupported) != 4 {
-		t.Errorf("%d unsupported, want 4: %v", len(cfg.Unsupported), cfg.Unsupported)
+	if len(cfg.Unsupported) != 3 {
+		t.Errorf("%d unsupported, want 3: %v", len(cfg.Unsupported), cfg.Unsupported)
 	}
 	if o := cfg.Models[0].Origin; o.Repo != "org/name" || o.Revision != "main" {
 		t.Errorf("Origin = %+v", o)

@@ -141,6 +141,22 @@ func (w *workspace) close() error { return errors.Join(w.graph.Close(), w.store.
 // open loads a project, builds the graph of the named targets and decides on
 // each of them.
 func (f *projectFlags) open(env Env, patterns []string) (*workspace, error) {
+	w, err := f.prepare(env, patterns)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := progressMode(env, "auto")
+	if err != nil {
+		return nil, err
+	}
+	p := view.NewProgress(env.Stderr, view.ProgressOptions{Mode: mode, Now: env.Now, Size: env.Size})
+	defer p.Close()
+	w.store.Watch(p.Reading)
+	return w, w.decide()
+}
+
+// prepare is open without the decisions.
+func (f *projectFlags) prepare(env Env, patterns []string) (*workspace, error) {
 	cfg, err := f.load(env)
 	if err != nil {
 		return nil, err
@@ -156,15 +172,23 @@ func (f *projectFlags) open(env Env, patterns []string) (*workspace, error) {
 	if err := g.Select(patterns); err != nil {
 		return nil, usageError{errors.Join(err, g.Close())}
 	}
-	st, err := store.Open(cfg.Root, env.Now)
+	st, err := openStore(cfg, env)
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	w := &workspace{cfg: cfg, graph: g, store: st}
-	if w.plan, err = planner.Evaluate(g, st); err != nil {
-		return nil, errors.Join(err, w.close())
+	return &workspace{cfg: cfg, graph: g, store: st}, nil
+}
+
+func openStore(cfg *config.Config, env Env) (*store.Store, error) {
+	return store.OpenCache(cfg.Root, store.Cache{Dir: cfg.Cache.Dir, ReadOnly: cfg.Cache.Mode == "read"}, env.Now)
+}
+
+// decide plans. After an error the workspace is closed.
+func (w *workspace) decide() (err error) {
+	if w.plan, err = planner.Evaluate(w.graph, w.store); err != nil {
+		return errors.Join(err, w.close())
 	}
-	return w, st.Flush()
+	return w.store.Flush()
 }
 
 // buildable reports what the configuration asks for and builds cannot do yet.

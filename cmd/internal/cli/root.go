@@ -19,6 +19,7 @@ import (
 
 	"github.com/llima-build/llima/cmd/internal/view"
 	"github.com/llima-build/llima/internal/diag"
+	"github.com/llima-build/llima/planner"
 )
 
 // Exit codes, as `llima --help` lists them.
@@ -42,6 +43,12 @@ type Env struct {
 	StdoutTerminal bool
 	StderrTerminal bool
 	Columns        int // width of the terminal, 80 where there is none
+	// Size returns columns and rows of the terminal as they are now; rows are 0
+	// where they are not known.
+	Size func() (columns, rows int)
+	// Step, which may be nil, is called before each step of a build; tests stop
+	// builds there.
+	Step func(step string, t *planner.Target) error
 }
 
 // System returns the environment of the process.
@@ -53,17 +60,26 @@ func System() Env {
 		StdoutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		StderrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
-	for _, f := range []*os.File{os.Stdout, os.Stderr} {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			env.Columns = w
-			break
-		}
-	}
+	fixed := 0
 	if n := 0; env.Getenv("COLUMNS") != "" {
 		if _, err := fmt.Sscan(env.Getenv("COLUMNS"), &n); err == nil && n >= 40 {
-			env.Columns = n
+			fixed = n
 		}
 	}
+	env.Size = func() (columns, rows int) {
+		columns = 80
+		for _, f := range []*os.File{os.Stdout, os.Stderr} {
+			if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+				columns, rows = w, h
+				break
+			}
+		}
+		if fixed > 0 {
+			columns = fixed
+		}
+		return columns, rows
+	}
+	env.Columns, _ = env.Size()
 	return env
 }
 

@@ -1,0 +1,301 @@
+package stage
+
+import (
+	"os"
+
+	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/planner"
+	"github.com/llima-build/llima/planner/fingerprint"
+)
+
+// What targets take beside matrices, in bytes: bounds, up to twice what they
+// were found to take.
+const (
+	graphText   = 12 << 10 // a graph without constants: 3 to 10 KiB
+	programCode = 20 << 10 // a program's header, code and symbols: 12 to 14 KiB
+	windowCode  = 10 << 10 // the same of a CACHE program: 5 to 7 KiB
+	slack       = 64       // of archives and alignment: one byte for so many
+	baseMemory  = 8 << 20  // buffers of a stage that streams
+
+	blockWeights = 16 << 20 // of a matrix that are quantised at a time
+)
+
+// vectorBytes bounds the vectors of a part: norms and biases as float32.
+func vectorBytes(m *planner.Model) int64 {
+	return 4 * 4 * int64(max(m.Arch.HiddenSize, m.Arch.NumAttentionHeads*m.Arch.HeadDim))
+}
+
+// graphBytes bounds the graphs of a target's part: CACHE has one a window.
+func graphBytes(t *planner.Target) int64 {
+	if t.Part.Part != addr.Cache {
+		return graphText + vectorBytes(t.Model)
+	}
+	return graphText * int64(len(t.Model.Arch.Windows(t.Part.Phase, t.Model.Params)))
+}
+
+// Costs bounds what the targets of a plan take that run or may run.
+func Costs(p *planner.Plan, facts planner.Facts) map[*planner.Target]executor.Cost {
+	c := &coster{
+		facts: facts, outputs: map[*planner.Target][]planner.Output{}, stored: map[string]bool{},
+		matrix: map[*planner.Model]map[addr.PartID][]matrix{},
+	}
+	for i := range p.Decisions {
+		d := &p.Decisions[i]
+		if d.State == planner.Fresh || d.State == planner.Restore && d.With == nil {
+			c.outputs[d.Target] = d.Outputs
+		}
+	}
+	out := map[*planner.Target]executor.Cost{}
+	for i := range p.Decisions {
+		if d := &p.Decisions[i]; d.State == planner.Run || d.State == planner.MayRun {
+			out[d.Target] = c.cost(d.Target)
+		}
+	}
+	return out
+}
+
+type coster struct {
+	facts   planner.Facts
+	outputs map[*planner.Target][]planner.Output // of those that do not run
+	stored  map[string]bool                      // what several targets make is stored once
+	matrix  map[*planner.Model]map[addr.PartID][]matrix
+}
+
+// once reports whether something is counted for the first time.
+func (c *coster) once(name string) bool {
+	first := !c.stored[name]
+	c.stored[name] = true
+	return first
+}
+
+func (c *coster) cost(t *planner.Target) executor.Cost {
+	m := t.Model
+	cost := executor.Cost{MemoryBytes: baseMemory}
+	switch t.Addr.Stage {
+	case addr.Devkit:
+		cost.StoreBytes = devkitBytes(t)
+		cost.MemoryBytes += 2 * plainFiles(t)
+	case addr.ONNX:
+		if c.once(shape(t)) {
+			cost.StoreBytes = graphBytes(t)
+		}
+	case addr.Quantize:
+		if c.once(shape(t)) {
+			cost.StoreBytes = graphBytes(t)
+		}
+		for _, w := range c.matrices(m, t.Part) {
+			if w.refers {
+				continue
+			}
+			if c.once(w.file) {
+				cost.StoreBytes += w.bytes
+			}
+			cost.MemoryBytes = max(cost.MemoryBytes, baseMemory+w.memory)
+		}
+	case addr.Compile:
+		if c.once(shape(t)) {
+			cost.StoreBytes = c.programSize(m, t.Part)
+		}
+	case addr.MPK:
+		cost.StoreBytes = graphText
+		for _, d := range t.Deps {
+			if c.once(t.Addr.String() + " " + shape(d)) {
+				size := c.programSize(m, d.Part)
+				cost.StoreBytes += size + size/slack
+			}
+		}
+	case addr.Package:
+		cost.OutputBytes, cost.LinkBytes = c.published(t)
+		cost.StoreBytes = int64(256*len(m.Parts)) + graphText // precision.json and index.json
+	case addr.Calibrate, addr.ModelSDKDirect, addr.SourceToQuant, addr.Adapter:
+	}
+	return cost
+}
+
+// shape names what targets have in common that make the same thing: CACHE is
+// alike in all layers.
+func shape(t *planner.Target) string {
+	if t.Part.Part != addr.Cache {
+		return t.Addr.String()
+	}
+	return t.Addr.Model + ":" + t.Addr.Stage.String() + ":" + t.Part.Phase.String()
+}
+
+func (c *coster) programSize(m *planner.Model, id addr.PartID) int64 {
+	if id.Part == addr.Cache {
+		return windowCode * int64(len(m.Arch.Windows(id.Phase, m.Params)))
+	}
+	size := programCode + vectorBytes(m)
+	for _, w := range c.matrices(m, id) {
+		size += w.program + w.program/slack
+	}
+	return size
+}
+
+// matrix is a matrix of a part in the precision of the part.
+type matrix struct {
+	file    string // names its file of weights
+	refers  bool   // to the checkpoint: nothing is stored
+	bytes   int64  // of its file
+	program int64  // of its panels in a program
+	memory  int64  // to make it: a block of rows as it is, and as it will be
+}
+
+// panelRows is how many rows a panel of a program has; the last one is filled
+// up.
+const panelRows = 16
+
+// matrices lists the matrices of a part in its precision; none for CACHE.
+func (c *coster) matrices(m *planner.Model, id addr.PartID) []matrix {
+	parts := c.matrix[m]
+	if parts == nil {
+		parts = map[addr.PartID][]matrix{}
+		for _, p := range m.Parts {
+			if p.ID.Part != addr.Cache {
+				parts[p.ID] = newMatrices(m, p)
+			}
+		}
+		c.matrix[m] = parts
+	}
+	return parts[id]
+}
+
+func newMatrices(m *planner.Model, p planner.Part) []matrix {
+	var out []matrix
+	for _, name := range m.Arch.TensorNames(p.ID) {
+		shape, err := m.Arch.Shape(name)
+		if err != nil || len(shape) != 2 {
+			continue
+		}
+		f := planner.FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
+		t, _ := m.Checkpoint.Tensor(name)
+		rows := (shape[0] + panelRows - 1) / panelRows * panelRows
+		w := matrix{
+			file: name + " " + f.String(), refers: f.Bits == 16 && t.DType == tensor.BF16,
+			bytes: f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),
+		}
+		w.memory = min(int64(shape[0]), blockWeights/int64(shape[1])+1)*int64(shape[1])*int64(t.DType.Bytes()+3) + w.bytes/slack
+		out = append(out, w)
+	}
+	return out
+}
+
+// devkitBytes bounds what DEVKIT stores: plain files, and the embeddings where
+// they are not the checkpoint's bytes.
+func devkitBytes(t *planner.Target) int64 {
+	size := plainFiles(t)
+	if !embeddingsRefer(t.Model) {
+		size += embeddingBytes(t.Model)
+	}
+	return size
+}
+
+// plainFiles bounds what DEVKIT holds in memory: files as they are, RoPE
+// tables and configuration.
+func plainFiles(t *planner.Target) int64 {
+	size := graphText + 2*4*int64(t.Model.Params.ContextTokens)*int64(t.Model.Arch.HeadDim)
+	for _, src := range t.Sources {
+		if src.Kind != planner.WholeFile {
+			continue
+		}
+		if st, err := os.Stat(src.Path); err == nil {
+			size += st.Size()
+		}
+	}
+	return size
+}
+
+func embeddingBytes(m *planner.Model) int64 {
+	return 2 * int64(m.Arch.VocabSize) * int64(m.Arch.HiddenSize)
+}
+
+func embeddingsRefer(m *planner.Model) bool {
+	t, ok := m.Checkpoint.Tensor(m.Arch.EmbeddingName())
+	return ok && t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings
+}
+
+// published bounds what PACKAGE copies into the output folder, and what it
+// links. What is there as it will be is not written again.
+func (c *coster) published(t *planner.Target) (copied, linked int64) {
+	m := t.Model
+	there := map[string]fingerprint.Digest{}
+	if rec, ok, _ := c.facts.Record(t.Addr); ok && rec.Folder == m.Config.Output {
+		for _, p := range rec.Published {
+			there[p.Path] = p.Source
+		}
+	}
+	for _, src := range t.Sources {
+		if src.Kind != planner.Shard {
+			continue
+		}
+		digest, err := c.facts.Digest(src)
+		if err == nil && there[folders[addr.ONNX]+src.Name[len("shard"):]] == digest {
+			continue
+		}
+		if st, err := os.Stat(src.Path); err == nil {
+			copied += st.Size()
+		}
+	}
+	seen := map[string]bool{}
+	for _, d := range t.Deps {
+		known, fresh := c.outputs[d]
+		if !fresh {
+			add, link := c.unknownOutputs(d, seen)
+			copied, linked = copied+add, linked+link
+			continue
+		}
+		for _, o := range known {
+			path := folders[d.Addr.Stage] + "/" + o.Name
+			switch {
+			case there[path] == o.Digest || seen[path]:
+			case o.Tensor != "" || noLink(o.Name):
+				copied += o.Size
+			default:
+				linked += o.Size
+			}
+			seen[path] = true
+		}
+	}
+	return copied, linked
+}
+
+// unknownOutputs bounds what is published of a target that has yet to run.
+func (c *coster) unknownOutputs(d *planner.Target, seen map[string]bool) (copied, linked int64) {
+	m := d.Model
+	switch d.Addr.Stage {
+	case addr.Devkit:
+		if embeddingsRefer(m) {
+			copied = embeddingBytes(m)
+		}
+		linked = devkitBytes(d)
+	case addr.Quantize:
+		linked = graphBytes(d)
+		for _, w := range c.matrices(m, d.Part) {
+			if !seen[w.file] {
+				seen[w.file] = true
+				copied += w.bytes
+			}
+		}
+	case addr.Compile:
+		linked = c.programSize(m, d.Part)
+	case addr.MPK:
+		linked = graphText
+		for _, dep := range d.Deps {
+			if name := d.Addr.String() + " " + shape(dep); !seen[name] {
+				seen[name] = true
+				size := c.programSize(m, dep.Part)
+				linked += size + size/slack
+			}
+		}
+	case addr.ONNX:
+		linked = graphBytes(d)
+	case addr.Package, addr.Calibrate, addr.ModelSDKDirect, addr.SourceToQuant, addr.Adapter:
+	}
+	if d.Part.Part == addr.Cache && seen[shape(d)] {
+		linked = 0
+	}
+	seen[shape(d)] = true
+	return copied, linked
+}

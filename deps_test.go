@@ -44,6 +44,8 @@ hcl/config: internal/addr internal/diag
 hcl/lang:   internal/addr internal/diag hcl/config
 hcl/load:   internal/addr internal/diag hcl/config hcl/lang
 hcl/format: internal/diag hcl/lang
+hcl/python: internal/diag hcl/lang
+hcl/vendor: internal/addr internal/diag hcl/config hcl/lang hcl/load hcl/format hcl/python
 
 planner/fingerprint:
 planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint quant planner/fingerprint

@@ -1,0 +1,89 @@
+package vendor_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/hcl/vendor"
+	"github.com/llima-build/llima/internal/addr"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+var (
+	props = config.Properties{NumHiddenLayers: 28, Architecture: "llama", Format: "hf"}
+	layer = config.Layer{PartID: addr.PartID{Part: addr.Pre}, FromEnd: 28}
+)
+
+// partsOf lists the parts of a model with layers layers, and of its vision
+// tower where it has one.
+func partsOf(layers int, vision bool) []addr.PartID {
+	var out []addr.PartID
+	if vision {
+		out = append(out, addr.PartID{Part: addr.Vision})
+	}
+	for l := range layers {
+		for _, phase := range addr.Phases {
+			for _, part := range []addr.Part{addr.Pre, addr.Cache, addr.Post} {
+				out = append(out, addr.PartID{Phase: phase, Part: part, Index: l})
+			}
+		}
+	}
+	return out
+}
+
+// TestImport holds what each configuration file becomes for a model of 28
+// layers and a vision tower. Import itself proves that it decides alike.
+func TestImport(t *testing.T) {
+	files, err := filepath.Glob("../python/testdata/configs/*.py")
+	if err != nil || len(files) < 30 {
+		t.Fatalf("%d scripts: %v", len(files), err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".py")
+		t.Run(name, func(t *testing.T) {
+			line := []string{"-c", filepath.Base(file), "Llama-3.2-3B-Instruct", "-o", "out/" + name, "--enable_filter_sharing"}
+			a, err := vendor.Parse(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir, err := filepath.Abs(filepath.Dir(file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, diags := a.Config(dir, nil)
+			if diags.HasErrors() {
+				t.Fatal(diags)
+			}
+			text, diags := vendor.Import(a, line, filepath.Join(dir, "llima.hcl"), cfg.Models[0], props, partsOf(28, true))
+			got := string(text)
+			for _, d := range diags {
+				got += d.Subject.String() + ": " + d.Summary + ": " + d.Detail + "\n  " + strings.Join(d.Values, ", ") + "\n"
+			}
+			golden(t, filepath.Join("testdata", name+".golden"), got)
+		})
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
+	}
+}

@@ -47,6 +47,8 @@ hcl/format: internal/diag hcl/lang
 hcl/python: internal/diag hcl/lang
 hcl/vendor: internal/addr internal/diag hcl/config hcl/lang hcl/load hcl/format hcl/python
 
+hcl/lockfile: internal/diag hcl/lang
+
 planner/fingerprint:
 planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint quant planner/fingerprint
 
@@ -65,7 +67,7 @@ modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/toke
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor
-cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format planner executor executor/store executor/stage formats/checkpoint formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/runtime
+cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format hcl/lockfile planner executor executor/store executor/stage formats/checkpoint formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/runtime
 cmd/llima:         cmd/internal/cli
 `
 

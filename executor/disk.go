@@ -57,9 +57,14 @@ func (e *NoSpaceError) Error() string {
 // Unwrap returns what failed.
 func (e *NoSpaceError) Unwrap() error { return e.Err }
 
-// rooms adds up, for each file system, what the targets that are not done
-// need.
+// rooms adds up what the targets that are not done need.
 func (b *build) rooms(done map[*planner.Target]bool) ([]Room, error) {
+	return Rooms(b.graph, b.store, b.opt.Costs, done)
+}
+
+// Rooms adds up, for each file system, what the targets of a graph that are
+// not done need. Those without costs need nothing.
+func Rooms(g *planner.Graph, st *store.Store, costs map[*planner.Target]Cost, done map[*planner.Target]bool) ([]Room, error) {
 	rooms := map[uint64]*Room{}
 	room := func(dir string) (uint64, *Room, error) {
 		device, free, err := store.Device(dir)
@@ -76,12 +81,12 @@ func (b *build) rooms(done map[*planner.Target]bool) ([]Room, error) {
 		}
 		return device, r, nil
 	}
-	home, stored, err := room(b.store.Root())
+	home, stored, err := room(st.Root())
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range b.graph.Order {
-		c, ok := b.opt.Costs[t]
+	for _, t := range g.Order {
+		c, ok := costs[t]
 		if !ok || done[t] {
 			continue
 		}

@@ -104,8 +104,17 @@ func closeError(g *Graph) diag.List {
 	return nil
 }
 
+// NoTargetError says that a pattern names none of the targets that there are.
+type NoTargetError struct {
+	Pattern string
+	Targets []addr.Target
+}
+
+// Error implements error.
+func (e *NoTargetError) Error() string { return e.Pattern + " names no target" }
+
 // Select keeps the targets that patterns name, and what they depend on. A
-// pattern that names none is an error.
+// pattern that names none is a [NoTargetError].
 func (g *Graph) Select(patterns []string) error {
 	if len(patterns) == 0 {
 		return nil
@@ -133,7 +142,11 @@ func (g *Graph) Select(patterns []string) error {
 			}
 		}
 		if !found {
-			return fmt.Errorf("%s names no target\n  see what there is:\n    llima plan --all", p)
+			all := make([]addr.Target, len(g.Order))
+			for i, t := range g.Order {
+				all[i] = t.Addr
+			}
+			return &NoTargetError{p, all}
 		}
 	}
 	g.Order = slices.DeleteFunc(g.Order, func(t *Target) bool { return !keep[t] })

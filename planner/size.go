@@ -5,7 +5,6 @@ import (
 
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
-	"github.com/llima-build/llima/quant"
 )
 
 // What programs and archives take beside weights and constants, in bytes.
@@ -231,27 +230,8 @@ func (m *Model) RuleTotals() []RuleTotal {
 	return slices.DeleteFunc(totals, func(r RuleTotal) bool { return r.Parts == 0 })
 }
 
-// encodedBytes returns the size of the quantised matrices of a part, by the
-// name that its tensor and format give them: equal ones are stored once.
-func (m *Model) encodedBytes(p Part, seen map[string]bool) int64 {
-	total := int64(0)
-	for _, t := range m.Arch.Tensors(p.ID) {
-		name, shape := t.Name, t.Shape
-		f := FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
-		if key := name + " " + f.String(); len(shape) == 2 && f.Bits != (quant.Format{Bits: 16}).Bits && !seen[key] {
-			seen[key] = true
-			total += f.SizeBytes(shape[0], shape[1])
-		}
-	}
-	return total
-}
-
-// programBytes returns the size of the program of a part, of all windows for
-// CACHE.
+// programBytes returns the size of the program of a part that is not CACHE.
 func (m *Model) programBytes(p Part) int64 {
-	if p.ID.Part == addr.Cache {
-		return cachePages * int64(len(m.Arch.Windows(p.ID.Phase, m.Params)))
-	}
 	if m.Shared()[p.ID] {
 		return programPages
 	}

@@ -5,10 +5,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,6 +30,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
+var update = flag.Bool("update", false, "rewrite the files of scripts that cmp compares")
+
 // TestScript runs the scripts, each in a folder of its own. $BARD names the
 // checked-in model and $EXAMPLE the checked-in example.
 func TestScript(t *testing.T) {
@@ -38,6 +42,7 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
+		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
 			env.Setenv("BARD", filepath.Join(root, "testdata/models/bard-3m"))
@@ -53,6 +58,8 @@ func TestScript(t *testing.T) {
 			"samelogits": cmdSameLogits,
 			"setbytes":   cmdSetBytes,
 			"ids":        cmdIDs,
+			"asplanned":  cmdAsPlanned,
+			"exits":      cmdExits,
 		},
 	})
 }
@@ -260,4 +267,56 @@ func cmdIDs(ts *testscript.TestScript, _ bool, args []string) {
 		s = append(s, strconv.FormatInt(id, 10))
 	}
 	ts.Setenv(args[0], strings.Join(s, ","))
+}
+
+// cmdAsPlanned compares the counts of plan --json with what a build says that
+// it did: asplanned PLAN.json STDERR. What may run is counted either way.
+func cmdAsPlanned(ts *testscript.TestScript, _ bool, args []string) {
+	var plan struct{ Counts map[string]int }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &plan))
+	said := ts.ReadFile(args[1])
+	done := map[string]int{}
+	for line := range strings.Lines(said) {
+		_, counts, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok || !strings.HasPrefix(line, "built ") && !strings.HasPrefix(line, "nothing to do") {
+			continue
+		}
+		for count := range strings.SplitSeq(counts, ", ") {
+			var n int
+			var what string
+			if _, err := fmt.Sscanf(count, "%d %s", &n, &what); err == nil {
+				done[what] = n
+			}
+		}
+		if strings.HasPrefix(line, "nothing to do") {
+			done = map[string]int{"fresh": done["targets"]}
+		}
+	}
+	c, sum := plan.Counts, done["ran"]+done["restored"]+done["fresh"]
+	if sum == 0 || sum != c["run"]+c["may_run"]+c["restore"]+c["fresh"] {
+		ts.Fatalf("the plan counts %v, the build says %v", c, done)
+	}
+	may := c["may_run"]
+	for _, k := range []struct{ planned, done string }{{"run", "ran"}, {"restore", "restored"}, {"fresh", "fresh"}} {
+		if n := done[k.done]; n < c[k.planned] || n > c[k.planned]+may {
+			ts.Fatalf("%s: the plan counts %v, the build says %v", k.done, c, done)
+		}
+	}
+}
+
+// cmdExits runs a program and compares its exit code: exits CODE PROGRAM ARG….
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s: exit code %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
 }

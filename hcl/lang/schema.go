@@ -135,7 +135,7 @@ var Root = &Block{Blocks: []*Block{
 			{Name: "method", Kind: PerPrecision, Values: []string{"nearest", "search", "calibrated"}},
 			{Name: "head", Kind: Enum, Values: names(config.Precisions)},
 		}},
-		{Type: "budget", Single: true, CheckOnly: true, Attributes: []Attribute{
+		{Type: "budget", Single: true, Attributes: []Attribute{
 			{Name: "max_size", Kind: Size, Lazy: true},
 			{Name: "max_dram", Kind: Size, Lazy: true},
 			{Name: "on_exceed", Kind: Enum, Default: `"error"`, Values: []string{"error", "warning"}, Lazy: true},
@@ -151,7 +151,7 @@ var Root = &Block{Blocks: []*Block{
 		{Name: "metric", Kind: Enum, Required: true, Values: []string{"perplexity", "kl"}},
 		{Name: "max_delta", Kind: Number, Lazy: true},
 	}},
-	{Type: "backend", Labelled: true, Labels: []string{"modalix"}, CheckOnly: true, Attributes: []Attribute{
+	{Type: "backend", Labelled: true, Labels: []string{"modalix"}, Attributes: []Attribute{
 		{Name: "board", Kind: Enum, Values: boardNames()},
 	}},
 	{Type: "executor", Single: true, Attributes: []Attribute{

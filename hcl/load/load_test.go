@@ -110,13 +110,13 @@ executor {
 }
 cache { max_size = bytes("1GiB") }
 `)
-	for i, want := range []int{7, 1, 0} {
+	for i, want := range []int{6, 1, 0} {
 		if got := cfg.Models[i].Unsupported; len(got) != want {
 			t.Errorf("model %s: %d unsupported, want %d: %v", cfg.Models[i].Name, len(got), want, got)
 		}
 	}
-	if len(cfg.Unsupported) != 3 {
-		t.Errorf("%d unsupported, want 3: %v", len(cfg.Unsupported), cfg.Unsupported)
+	if len(cfg.Unsupported) != 2 {
+		t.Errorf("%d unsupported, want 2: %v", len(cfg.Unsupported), cfg.Unsupported)
 	}
 	if o := cfg.Models[0].Origin; o.Repo != "org/name" || o.Revision != "main" {
 		t.Errorf("Origin = %+v", o)

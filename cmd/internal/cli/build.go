@@ -37,6 +37,7 @@ type buildFlags struct {
 	check        bool
 	force        bool
 	noSpaceCheck bool
+	locked       bool
 	maxMemory    string
 	progress     string
 }
@@ -44,10 +45,13 @@ type buildFlags struct {
 func newBuild(env Env) *cobra.Command {
 	var f buildFlags
 	cmd := &cobra.Command{
-		Use:   "build [TARGET...]",
+		Use:   "build [TARGET... | PLAN]",
 		Short: "Make targets fresh: run what is stale, nothing else",
 		Long: `Builds the named models, or all of them. A target is named as llima plan
 prints it; * and ? match, and a model's name alone is all of it.
+
+PLAN is a file that llima plan -o wrote: it is built if nothing that it was made
+from has changed since, and refused otherwise.
 
 A build that is interrupted keeps what it finished; the next one goes on. What
 the executor block of llima.hcl says holds where no flag is given.`,
@@ -65,6 +69,7 @@ the executor block of llima.hcl says holds where no flag is given.`,
 	fl.BoolVar(&f.force, "force", false, "run the named targets even where they are fresh")
 	fl.BoolVar(&f.noWait, "no-wait", false, "fail, with exit code 5, where another build has the lock")
 	fl.BoolVar(&f.noSpaceCheck, "no-space-check", false, "begin even where the disk may be too small")
+	fl.BoolVar(&f.locked, "locked", false, "refuse source files that are not those of llima.lock.hcl")
 	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain or quiet")
 	return cmd
 }
@@ -75,7 +80,11 @@ func (f *buildFlags) run(env Env, cmd *cobra.Command, args []string) (err error)
 	if err != nil {
 		return err
 	}
-	w, err := f.project.prepare(env, args)
+	saved, patterns, err := f.project.resume(cmd, args)
+	if err != nil {
+		return err
+	}
+	w, err := f.project.prepare(env, patterns)
 	if err != nil {
 		return err
 	}
@@ -83,11 +92,19 @@ func (f *buildFlags) run(env Env, cmd *cobra.Command, args []string) (err error)
 	if err := w.buildable(); err != nil {
 		return err
 	}
+	if err := w.checkBudgets(env); err != nil {
+		return err
+	}
+	if f.locked {
+		if err := w.checkLock(patterns); err != nil {
+			return err
+		}
+	}
 	if err := f.configured(cmd, w.cfg.Executor); err != nil {
 		return err
 	}
 	if f.force {
-		if err := forceTargets(w.graph, args); err != nil {
+		if err := forceTargets(w.graph, patterns); err != nil {
 			return err
 		}
 	}
@@ -95,7 +112,7 @@ func (f *buildFlags) run(env Env, cmd *cobra.Command, args []string) (err error)
 		Mode: mode, Color: env.color(mode == "tty"), Now: env.Now, Size: env.Size, Jobs: f.jobs,
 		Retry: func(target string) string { return retryCommand(cmd, target) },
 	})
-	sum, err := f.build(cmd.Context(), env, w, p)
+	sum, err := f.build(cmd.Context(), env, w, p, saved)
 	p.Close()
 	switch {
 	case err != nil:
@@ -110,9 +127,12 @@ func (f *buildFlags) run(env Env, cmd *cobra.Command, args []string) (err error)
 }
 
 // build plans and builds. Where nothing is stale no lock is taken.
-func (f *buildFlags) build(ctx context.Context, env Env, w *workspace, p *view.Progress) (executor.Summary, error) {
+func (f *buildFlags) build(ctx context.Context, env Env, w *workspace, p *view.Progress, saved *savedPlan) (executor.Summary, error) {
 	w.store.Watch(p.Reading)
 	if err := w.decide(); err != nil {
+		return executor.Summary{}, err
+	}
+	if err := saved.check(env, w); err != nil {
 		return executor.Summary{}, err
 	}
 	if !w.plan.Stale() && !f.check {

@@ -164,12 +164,21 @@ func (f *projectFlags) prepare(env Env, patterns []string) (*workspace, error) {
 	if len(patterns) == 0 {
 		patterns = cfg.DefaultTargets
 	}
+	return newWorkspace(env, cfg, patterns)
+}
+
+// newWorkspace builds the graph of the named targets, of all where there are
+// none.
+func newWorkspace(env Env, cfg *config.Config, patterns []string) (*workspace, error) {
+	if err := checkModels(cfg, patterns); err != nil {
+		return nil, err
+	}
 	g, list := planner.New(selectModels(cfg, patterns), checkModel)
 	if list.HasErrors() {
 		return nil, diagError{list.Sorted(), cfg.Sources}
 	}
 	env.warn(list.Sorted(), cfg.Sources)
-	if err := g.Select(patterns); err != nil {
+	if err := selectTargets(g, patterns); err != nil {
 		return nil, usageError{errors.Join(err, g.Close())}
 	}
 	st, err := openStore(cfg, env)
@@ -189,6 +198,22 @@ func (w *workspace) decide() (err error) {
 		return errors.Join(err, w.close())
 	}
 	return w.store.Flush()
+}
+
+// checkBudgets reports models that exceed their budget, or the board: what may
+// be built all the same is a warning.
+func (w *workspace) checkBudgets(env Env) error {
+	board, _ := config.BoardNamed(w.cfg.Backend.Board)
+	var list diag.List
+	for _, m := range w.graph.Models {
+		list = append(list, m.CheckBudget(board)...)
+	}
+	list = list.Sorted()
+	if list.HasErrors() {
+		return budgetError{diagError{list, w.cfg.Sources}}
+	}
+	env.warn(list, w.cfg.Sources)
+	return nil
 }
 
 // buildable reports what the configuration asks for and builds cannot do yet.

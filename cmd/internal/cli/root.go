@@ -30,6 +30,7 @@ const (
 	exitUnformatted = 3
 	exitUsage       = 4
 	exitLocked      = 5
+	exitBudget      = 6
 	exitInterrupted = 130
 )
 
@@ -104,6 +105,9 @@ type diagError struct {
 
 func (e diagError) Error() string { return e.list.Error() }
 
+// budgetError is an estimate that exceeds a budget.
+type budgetError struct{ diagError }
+
 // Main runs one command line and returns the exit code.
 func Main(env Env, args []string) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -129,12 +133,16 @@ func report(ctx context.Context, env Env, err error) int {
 		exit   exitError
 		diags  diagError
 		locked lockedError
+		budget budgetError
 	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &exit):
 		return exit.code
+	case errors.As(err, &budget):
+		view.Diagnostics(env.Stderr, budget.list, budget.sources, env.Columns, env.color(env.StderrTerminal))
+		return exitBudget
 	case errors.As(err, &diags):
 		view.Diagnostics(env.Stderr, diags.list, diags.sources, env.Columns, env.color(env.StderrTerminal))
 		return exitUsage
@@ -163,7 +171,7 @@ only what is stale.
 
 Exit codes: 0 done; 1 an action failed; 2 plan --exit-code with work pending;
 3 fmt --check with files to format; 4 configuration or usage; 5 another build
-holds the lock; 130 interrupted.`,
+holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -178,7 +186,7 @@ holds the lock; 130 interrupted.`,
 		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
 	})
 	commands := []*cobra.Command{
-		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env),
+		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env), newGraph(env), newLock(env),
 		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
 	}
 	for _, c := range commands {

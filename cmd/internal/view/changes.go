@@ -216,13 +216,29 @@ func causeOf(p *planner.Plan, d *planner.Decision, names map[string]bool) cause 
 		return c
 	}
 	c.text = ReasonText(first)
+	if d.State == planner.Restore && d.With == nil && first.Code == fingerprint.NeverBuilt {
+		c.text = "made before, for another target"
+	}
 	if first.Code == fingerprint.ParamChanged && first.Name == "precision" { // short enough for a line of the table
 		c.text = strings.ReplaceAll(strings.TrimPrefix(c.text, "precision: "), "A_BF16_W_", "")
 	}
-	if more := len(reasons) - 1; more > 0 {
+	if more := causes(reasons) - 1; more > 0 {
 		c.text += fmt.Sprintf(" and %d more", more)
 	}
 	return c
+}
+
+// causes counts the reasons that are not consequences of what other targets
+// made.
+func causes(reasons []fingerprint.Reason) int {
+	n := 0
+	for _, r := range reasons {
+		kind, _, _ := strings.Cut(r.Name, "/")
+		if _, upstream := addr.ParseStage(kind); !upstream || inputVerb(r.Code) == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // waitsFor names what of a target's dependencies is not known yet.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/planner"
 )
@@ -18,8 +19,9 @@ type PlanOptions struct {
 	Columns   int               // width of the terminal, 0 where there is none
 	Variables []config.Variable // of the configuration
 	Board     config.Board      // its name is "" where none is named
-	Estimate  planner.Estimate
-	FreeBytes int64 // of the disk that the outputs are on, 0 where that is not known
+	Jobs      int               // with which time is estimated
+	Rooms     []executor.Room   // what a build needs, for each file system
+	Folder    string            // of the configuration, as places in it name it
 }
 
 // Plan shows what the rules decide and what is stale, model by model.
@@ -75,13 +77,16 @@ func summary(p *planner.Plan, o PlanOptions) []string {
 		}
 	}
 	parts = append(parts, fmt.Sprintf("%d fresh", n[planner.Fresh]))
-	if o.Estimate.Known && p.Stale() {
-		parts = append(parts, "~"+roughly(o.Estimate.Wall)+" from history")
+	if wall, known := p.Wall(o.Jobs); known && p.Stale() {
+		parts = append(parts, "~"+roughly(wall)+" from history")
 	}
-	if need := o.Estimate.DiskBytes; need > 0 {
-		text := fmt.Sprintf("needs %s of disk", Bytes(need))
-		if o.FreeBytes > 0 {
-			text += fmt.Sprintf(", %s free", Bytes(o.FreeBytes))
+	for _, r := range o.Rooms {
+		if r.NeedBytes == 0 {
+			continue
+		}
+		text := fmt.Sprintf("needs up to %s of disk, %s free", Bytes(r.NeedBytes), Bytes(r.FreeBytes))
+		if len(o.Rooms) > 1 {
+			text += " on " + r.Folders[0]
 		}
 		parts = append(parts, text)
 	}
@@ -138,7 +143,9 @@ func rules(b *strings.Builder, m *planner.Model) {
 }
 
 // shortPlace is a place in a file without its folder, "llima.hcl:12".
-func shortPlace(where string) string { return path.Base(strings.ReplaceAll(where, "\\", "/")) }
+func shortPlace(where string) string {
+	return where[strings.LastIndexAny(where, `/\`)+1:]
+}
 
 // flow joins pieces into lines of at most columns characters; 0 is no limit.
 func flow(pieces []string, between string, columns int) []string {

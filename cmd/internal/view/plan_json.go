@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/planner"
@@ -97,20 +99,23 @@ type planTime struct {
 func PlanJSON(w io.Writer, p *planner.Plan, o PlanOptions) error {
 	doc := planDocument{
 		FormatVersion: 1, Variables: []variableJSON{}, Models: []planModelJSON{}, Targets: []planTargetJSON{},
-		DiskBytes: o.Estimate.DiskBytes,
+	}
+	for _, r := range o.Rooms {
+		doc.DiskBytes += r.NeedBytes
 	}
 	for _, v := range o.Variables {
-		doc.Variables = append(doc.Variables, variableJSON{v.Name, v.Value, v.From})
+		doc.Variables = append(doc.Variables, variableJSON{v.Name, v.Value, o.inFolder(v.From)})
 	}
 	for _, m := range p.Graph.Models {
-		doc.Models = append(doc.Models, modelJSON(m, o.Board))
+		doc.Models = append(doc.Models, modelJSON(m, o))
 	}
 	slices.SortFunc(doc.Models, func(a, b planModelJSON) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
-		t := planTargetJSON{Address: d.Target.Addr.String(), State: d.State.String(), Key: d.Key, Reasons: d.Reasons}
-		if t.Reasons == nil {
-			t.Reasons = []fingerprint.Reason{}
+		t := planTargetJSON{Address: d.Target.Addr.String(), State: d.State.String(), Key: d.Key, Reasons: []fingerprint.Reason{}}
+		for _, r := range d.Reasons {
+			r.Where = o.inFolder(r.Where)
+			t.Reasons = append(t.Reasons, r)
 		}
 		if d.With != nil {
 			t.With = d.With.Addr.String()
@@ -120,8 +125,8 @@ func PlanJSON(w io.Writer, p *planner.Plan, o PlanOptions) error {
 	slices.SortFunc(doc.Targets, func(a, b planTargetJSON) int { return cmp.Compare(a.Address, b.Address) })
 	n := p.Count()
 	doc.Counts = planCounts{n[planner.Run], n[planner.MayRun], n[planner.Restore], n[planner.Fresh]}
-	if o.Estimate.Known && p.Stale() {
-		ms := o.Estimate.Wall.Milliseconds()
+	if wall, known := p.Wall(o.Jobs); known && p.Stale() {
+		ms := wall.Milliseconds()
 		doc.Time.Wall = &ms
 	}
 	enc := json.NewEncoder(w)
@@ -130,7 +135,21 @@ func PlanJSON(w io.Writer, p *planner.Plan, o PlanOptions) error {
 	return enc.Encode(doc)
 }
 
-func modelJSON(m *planner.Model, board config.Board) planModelJSON {
+// inFolder returns a place as it is named in the folder of the configuration,
+// so that the document is the same wherever it is printed from. A place may
+// stand in brackets behind what decided: "rule x (llima.hcl:3)".
+func (o PlanOptions) inFolder(place string) string {
+	if o.Folder == "" || o.Folder == "." {
+		return place
+	}
+	before, at, ok := strings.Cut(place, o.Folder+string(filepath.Separator))
+	if ok && (before == "" || strings.HasSuffix(before, "(")) {
+		return before + at
+	}
+	return place
+}
+
+func modelJSON(m *planner.Model, o PlanOptions) planModelJSON {
 	c := m.Config
 	j := planModelJSON{
 		Name: c.Name, Source: c.SourceText, Output: c.OutputText, Format: m.Properties().Format, Architecture: m.Arch.Architecture,
@@ -138,20 +157,21 @@ func modelJSON(m *planner.Model, board config.Board) planModelJSON {
 		Rules: []planRuleJSON{}, Parts: []planPartJSON{},
 	}
 	for _, r := range m.RuleTotals() {
+		r.Where = o.inFolder(r.Where)
 		j.Rules = append(j.Rules, planRuleJSON(r))
 	}
 	list := c.Rules.List()
 	for _, part := range m.Parts {
 		pp := planPartJSON{
 			Part: part.ID.String(), Precision: part.Decision.Precision, Compile: part.Decision.Compile,
-			Where: part.Decision.Where.String(), WeightBytes: part.WeightBytes,
+			Where: o.inFolder(part.Decision.Where.String()), WeightBytes: part.WeightBytes,
 		}
 		if part.Decision.Rule >= 0 {
 			pp.Rule = list[part.Decision.Rule].Name
 		}
 		j.Parts = append(j.Parts, pp)
 	}
-	f := m.Footprint(board)
+	f := m.Footprint(o.Board)
 	j.Sizes = planSizes{
 		f.SizeBytes, f.BF16SizeBytes, f.DRAMBytes, f.WeightBytes, f.EmbeddingBytes, f.KVCacheBytes, f.BufferBytes, m.ArchiveBytes(), f.BoardDRAMBytes,
 	}

@@ -82,9 +82,13 @@ func orNone(s string) string {
 func Why(w io.Writer, p *planner.Plan, d *planner.Decision, columns int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is %s\n", d.Target.Addr, stateText(d))
-	t := table{align: "ll", columns: columns}
+	t := table{align: "lll", columns: columns}
 	for _, r := range d.Reasons {
-		t.add(string(r.Code), ReasonText(r))
+		row := []string{string(r.Code), ReasonText(r)}
+		if inputVerb(r.Code) != "" && r.Old != "" && r.New != "" {
+			row = append(row, r.Old+" → "+r.New)
+		}
+		t.add(row...)
 	}
 	t.write(&b)
 	if waits := waiting(p, d); len(waits.rows) > 0 {

@@ -26,7 +26,7 @@ internal/ordered:
 
 formats/tensor:
 formats/safetensors: formats/tensor internal/cursor internal/mmap
-formats/gguf:        formats/tensor internal/cursor internal/mmap
+formats/gguf:        formats/tensor formats/tokenizer internal/cursor internal/mmap
 formats/npy:         formats/tensor internal/cursor
 formats/onnx:        internal/cursor
 formats/onnx/eval:   formats/onnx formats/tensor internal/ordered

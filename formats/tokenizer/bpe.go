@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,7 @@ type bpe struct {
 	byteFallback bool
 	ignoreMerges bool // a word that is a token needs no merges
 	byteLevel    bool // words are spelled in the alphabet of byteRunes
+	cutsAtSpace  bool // see cutWord
 
 	symbols []symbol // scratch
 	queue   queue
@@ -44,23 +46,26 @@ func newBPE(f *fileModel, vocab map[string]int32, byteLevel bool) (bpe, error) {
 	case f.EndOfWordSuffix != nil && *f.EndOfWordSuffix != "":
 		return m, fmt.Errorf("model.end_of_word_suffix: %q is not supported", *f.EndOfWordSuffix)
 	}
-	for rank, raw := range f.Merges {
-		a, b, err := cutMerge(raw)
-		if err != nil {
-			return m, fmt.Errorf("model.merges[%d]: %w", rank, err)
+	for rank, two := range f.Merges {
+		a, okA := vocab[two[0]]
+		b, okB := vocab[two[1]]
+		ab, okAB := vocab[two[0]+two[1]]
+		switch {
+		case !okA:
+			return m, fmt.Errorf("model.merges[%d]: %q is not in the vocabulary", rank, two[0])
+		case !okB:
+			return m, fmt.Errorf("model.merges[%d]: %q is not in the vocabulary", rank, two[1])
+		case !okAB:
+			return m, fmt.Errorf("model.merges[%d]: %q is not in the vocabulary", rank, two[0]+two[1])
 		}
-		for _, s := range []string{a, b, a + b} {
-			if _, ok := vocab[s]; !ok {
-				return m, fmt.Errorf("model.merges[%d]: %q is not in the vocabulary", rank, s)
-			}
-		}
-		m.merges[pair{vocab[a], vocab[b]}] = merge{int32(rank), vocab[a+b]}
+		m.merges[pair{a, b}] = merge{int32(rank), ab}
 	}
 	if f.UnkToken != nil {
 		if id, ok := vocab[*f.UnkToken]; ok {
 			m.unk = id
 		}
 	}
+	m.cutsAtSpace = m.canCut(f.Merges)
 	for i := range m.bytes {
 		m.bytes[i] = -1
 		if id, ok := vocab[fmt.Sprintf("<0x%02X>", i)]; ok {
@@ -68,6 +73,37 @@ func newBPE(f *fileModel, vocab map[string]int32, byteLevel bool) (bpe, error) {
 		}
 	}
 	return m, nil
+}
+
+// visibleSpace is what SentencePiece writes for a space, U+2581.
+const visibleSpace = "▁"
+
+// canCut reports whether no merge reaches from one character over a visible
+// space that follows it. Then what lies before the space and what begins with
+// it are encoded apart with the same result, in less time for long words.
+func (m *bpe) canCut(merges mergeList) bool {
+	if _, ok := m.vocab[visibleSpace]; !ok || m.ignoreMerges || m.byteLevel {
+		return false
+	}
+	for _, two := range merges {
+		if s := two[0] + two[1]; firstWord(s) < len(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// firstWord returns where the first visible space begins that another
+// character goes before, or the length of s.
+func firstWord(s string) int {
+	at := 0
+	for strings.HasPrefix(s[at:], visibleSpace) {
+		at += len(visibleSpace)
+	}
+	if i := strings.Index(s[at:], visibleSpace); i >= 0 {
+		return at + i
+	}
+	return len(s)
 }
 
 // encode returns the ids of one word. The result is the caller's.

@@ -24,7 +24,7 @@ func TestUnicodeClasses(t *testing.T) {
 		if _, err := fmt.Sscanf(line, "%s %X %X", &name, &first, &last); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
-		for r := first; r <= last; r++ {
+		for r := first; r <= last && want[name] != nil; r++ {
 			want[name][r] = true
 		}
 	}

@@ -9,9 +9,14 @@ import (
 	"fmt"
 	"go/format"
 	"log"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 func main() {
@@ -39,6 +44,7 @@ func main() {
 		}
 		fmt.Fprintln(&b, "}")
 	}
+	writeUnsorted(&b, string(text))
 	out, err := format.Source(b.Bytes())
 	if err != nil {
 		log.Fatal(err)
@@ -61,15 +67,63 @@ func missing(text, class string) [][2]int {
 			continue
 		}
 		for r := first; r <= last; r++ {
-			if unicode.Is(unicode.Categories[class], rune(r)) {
-				continue
-			}
-			if n := len(out); n > 0 && out[n-1][1] == r-1 && r != 0x10000 {
-				out[n-1][1] = r
-			} else {
-				out = append(out, [2]int{r, r})
+			if !unicode.Is(unicode.Categories[class], rune(r)) {
+				out = appendRune(out, r)
 			}
 		}
 	}
 	return out
+}
+
+// appendRune adds a code point to rising ranges.
+func appendRune(out [][2]int, r int) [][2]int {
+	if n := len(out); n > 0 && out[n-1][1] == r-1 && r != 0x10000 {
+		out[n-1][1] = r
+		return out
+	}
+	return append(out, [2]int{r, r})
+}
+
+// writeUnsorted writes the characters that golang.org/x/text/unicode/norm
+// sorts, takes apart or puts together, and the library does not know.
+func writeUnsorted(b *bytes.Buffer, text string) {
+	known := map[rune]bool{}
+	for line := range strings.Lines(text) {
+		var name string
+		var first, last rune
+		if _, err := fmt.Sscanf(line, "%s %X %X", &name, &first, &last); err != nil {
+			log.Fatalf("%q: %v", line, err)
+		}
+		for r := first; (name == "C" || name == "D") && r <= last; r++ {
+			known[r] = true
+		}
+	}
+	unknown := map[int]bool{}
+	for r := rune(0x80); r <= unicode.MaxRune; r++ {
+		p := norm.NFD.PropertiesString(string(r))
+		if known[r] || p.CCC() == 0 && p.Decomposition() == nil || !utf8.ValidRune(r) {
+			continue
+		}
+		unknown[int(r)] = true
+		for i, c := range []rune(string(p.Decomposition())) {
+			if i > 0 {
+				unknown[int(c)] = true
+			}
+		}
+	}
+	var list [][2]int
+	for _, r := range slices.Sorted(maps.Keys(unknown)) {
+		list = appendRune(list, r)
+	}
+	fmt.Fprintf(b, "\n// unsorted holds the characters that normal forms of the library leave where\n// they are, since its tables are older.\nvar unsorted = &unicode.RangeTable{\n")
+	for _, bits := range []int{16, 32} {
+		fmt.Fprintf(b, "R%d: []unicode.Range%d{\n", bits, bits)
+		for _, r := range list {
+			if (r[1] <= 0xFFFF) == (bits == 16) {
+				fmt.Fprintf(b, "{Lo: 0x%04X, Hi: 0x%04X, Stride: 1},\n", r[0], r[1])
+			}
+		}
+		fmt.Fprintln(b, "},")
+	}
+	fmt.Fprintln(b, "}")
 }

@@ -1,10 +1,8 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/llima-build/llima/internal/document"
 )
@@ -42,16 +40,16 @@ type addedToken struct {
 }
 
 type fileModel struct {
-	Type                    string            `json:"type"`
-	Dropout                 *float64          `json:"dropout"`
-	UnkToken                *string           `json:"unk_token"`
-	ContinuingSubwordPrefix *string           `json:"continuing_subword_prefix"`
-	EndOfWordSuffix         *string           `json:"end_of_word_suffix"`
-	FuseUnk                 bool              `json:"fuse_unk"`
-	ByteFallback            bool              `json:"byte_fallback"`
-	IgnoreMerges            bool              `json:"ignore_merges"`
-	Vocab                   map[string]int    `json:"vocab"`
-	Merges                  []json.RawMessage `json:"merges"`
+	Type                    string     `json:"type"`
+	Dropout                 *float64   `json:"dropout"`
+	UnkToken                *string    `json:"unk_token"`
+	ContinuingSubwordPrefix *string    `json:"continuing_subword_prefix"`
+	EndOfWordSuffix         *string    `json:"end_of_word_suffix"`
+	FuseUnk                 bool       `json:"fuse_unk"`
+	ByteFallback            bool       `json:"byte_fallback"`
+	IgnoreMerges            bool       `json:"ignore_merges"`
+	Vocab                   vocabulary `json:"vocab"`
+	Merges                  mergeList  `json:"merges"`
 }
 
 // component is a normaliser, pre-tokeniser, post-processor or decoder: the
@@ -275,27 +273,4 @@ func flatten(where string, c *component, kids func(*component) []component) ([]*
 	}
 	err := walk(c, 0)
 	return out, err
-}
-
-// cutMerge returns the two halves of a merge: "a b" or ["a", "b"].
-func cutMerge(raw json.RawMessage) (a, b string, err error) {
-	if len(raw) > 0 && raw[0] == '[' {
-		var two []string
-		if err := json.Unmarshal(raw, &two); err != nil {
-			return "", "", err
-		}
-		if len(two) != 2 {
-			return "", "", fmt.Errorf("%d strings, want 2", len(two))
-		}
-		return two[0], two[1], nil
-	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return "", "", err
-	}
-	a, b, ok := strings.Cut(s, " ")
-	if !ok {
-		return "", "", fmt.Errorf("%q has no space", s)
-	}
-	return a, b, nil
 }

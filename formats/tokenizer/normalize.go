@@ -38,13 +38,13 @@ func buildNormalizers(c *component) ([]func(string) string, error) {
 func newNormalizer(c *component) (step func(string) string, times int, err error) {
 	switch c.Type {
 	case "NFC":
-		return norm.NFC.String, unicodeGrowth, nil
+		return normalForm(norm.NFC), unicodeGrowth, nil
 	case "NFKC":
-		return norm.NFKC.String, unicodeGrowth, nil
+		return normalForm(norm.NFKC), unicodeGrowth, nil
 	case "NFD":
-		return norm.NFD.String, unicodeGrowth, nil
+		return normalForm(norm.NFD), unicodeGrowth, nil
 	case "NFKD":
-		return norm.NFKD.String, unicodeGrowth, nil
+		return normalForm(norm.NFKD), unicodeGrowth, nil
 	case "Lowercase":
 		return lower, 2, nil
 	case "Prepend":

@@ -106,19 +106,32 @@ func (t *Tokenizer) appendWords(ids []int, p piece) []int {
 		words = split(words)
 	}
 	for _, w := range words {
-		wordIDs, ok := t.cache[w.text]
-		if !ok {
-			wordIDs = t.model.encode(w.text)
-			if len(w.text) <= maxCachedWordBytes && len(t.cache) < maxCachedWords {
-				t.cache[strings.Clone(w.text)] = wordIDs
+		for rest := w.text; rest != ""; {
+			end := len(rest)
+			if t.model.cutsAtSpace {
+				end = firstWord(rest)
 			}
-		}
-		for _, id := range wordIDs {
-			ids = append(ids, int(id))
+			ids = t.appendWord(ids, rest[:end])
+			rest = rest[end:]
 		}
 	}
 	clear(words)
 	t.words = words[:0]
+	return ids
+}
+
+// appendWord appends the ids of a word.
+func (t *Tokenizer) appendWord(ids []int, word string) []int {
+	wordIDs, ok := t.cache[word]
+	if !ok {
+		wordIDs = t.model.encode(word)
+		if len(word) <= maxCachedWordBytes && len(t.cache) < maxCachedWords {
+			t.cache[strings.Clone(word)] = wordIDs
+		}
+	}
+	for _, id := range wordIDs {
+		ids = append(ids, int(id))
+	}
 	return ids
 }
 

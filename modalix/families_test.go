@@ -103,6 +103,6 @@ func matchKinds(t *testing.T, name string, m *model, p arch.Params, o rewrite.Op
 		if v.id.Part == addr.Cache && o.Precision != rewrite.BF16 {
 			continue // no weights: equal programs
 		}
-		t.Run(name+"/"+v.name, func(t *testing.T) { compareWithin(t, m, v, o, limits, bf16Bound) })
+		t.Run(name+"/"+v.name, func(t *testing.T) { compareWithin(t, m, v, o, limits, bounds{stepBound, stepBound}) })
 	}
 }

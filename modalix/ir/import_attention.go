@@ -187,12 +187,13 @@ func (im *importer) weighted(p, v view, l, r, prefix [][]axis) (value, error) {
 	}
 	rows := s.Type.Rows / s.Heads
 	group := l[1]
-	var tokens []axis
-	for i := len(p.order) - 2; i >= 0 && product(tokens) < rows; i-- {
-		tokens = p.order[i : len(p.order)-1]
+	before := p.order // the window's axis
+	if s.Type.Cols > 1 {
+		before = before[:len(before)-1]
 	}
-	if s.Type.Cols == 1 {
-		return value{}, errors.New("a window of one token is not supported")
+	var tokens []axis
+	for i := len(before) - 1; i >= 0 && product(tokens) < rows; i-- {
+		tokens = before[i:]
 	}
 	group = slices.DeleteFunc(slices.Clone(group), func(a axis) bool { return slices.Contains(tokens, a) })
 	switch {

@@ -50,6 +50,19 @@ func TestONNXRuntime(t *testing.T) {
 			checkParts(t, python, dir, c.relative, c.flip)
 		})
 	}
+	for _, dir := range families(t) {
+		for name, o := range precision {
+			t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) {
+				out := t.TempDir()
+				writeFamilyParts(t, dir, out, o)
+				relative, flip := "0.008", "0.008"
+				if o == nil {
+					relative, flip = "1e-5", "0"
+				}
+				checkParts(t, python, out, relative, flip)
+			})
+		}
+	}
 	for name, o := range oddOptions() {
 		t.Run("odd/"+name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -108,6 +121,36 @@ func writeParts(t *testing.T, dir string, o *rewrite.Options) {
 		}
 	}
 	w.finish(m, 2*(2*2*m.cfg.NumHiddenLayers+4+2))
+}
+
+// writeFamilyParts writes every graph that a prompt and two tokens after it
+// need, the last part in both forms.
+func writeFamilyParts(t *testing.T, dir, out string, o *rewrite.Options) {
+	t.Helper()
+	m := openModel(t, dir)
+	ids := goldenOf(t, dir, "long", m.cfg.NumHiddenLayers).ids
+	w := newWriter(t, out)
+	embedded, h := m.embed(t, ids), m.cfg.HiddenSize
+	for _, logits := range []bool{true, false} {
+		p := familySizes
+		p.ReturnLogits = logits
+		r := newRunner(t, m, p, o)
+		r.record = w.part
+		if !logits {
+			w.prefix = "top_"
+		}
+		for at := 0; at < 40; at += p.GroupTokens {
+			n := min(p.GroupTokens, 40-at)
+			r.forward(t, addr.Prefill, at, embedded[at*h:(at+n)*h])
+		}
+		for _, at := range []int{40, 48} {
+			r.forward(t, addr.Decode, at, embedded[at*h:(at+1)*h])
+		}
+	}
+	w.finish(m, len(w.written))
+	if len(w.written) < 2*m.cfg.NumHiddenLayers {
+		t.Errorf("%d graphs were run of %d layers", len(w.written), m.cfg.NumHiddenLayers)
+	}
 }
 
 // writer writes graphs with the values of their inputs and outputs, each

@@ -13,17 +13,19 @@ import (
 	"github.com/llima-build/llima/quant/rewrite"
 )
 
-// families lists the folders of the checkpoints of all families.
+// families lists the folders of a checkpoint of each family, and of two that
+// have what the others have not.
 func families(tb testing.TB) []string {
 	tb.Helper()
-	all, err := filepath.Glob(filepath.Join("..", "testdata", "models", "families", "*", "config.json"))
+	root := filepath.Join("..", "testdata", "models", "families")
+	all, err := filepath.Glob(filepath.Join(root, "*", "golden", "config_expect.json"))
 	if err != nil || len(all) < 10 {
 		tb.Fatalf("%d families, %v, want 10 or more", len(all), err)
 	}
 	for i := range all {
-		all[i] = filepath.Dir(all[i])
+		all[i] = filepath.Dir(filepath.Dir(all[i]))
 	}
-	return all
+	return append(all, filepath.Join(root, "phi3-partial"), filepath.Join(root, "lfm2-bias"))
 }
 
 // kindsOf lists one graph of every kind that a model has: of a first layer

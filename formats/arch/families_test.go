@@ -61,15 +61,15 @@ type expectation struct {
 // TestFamilyConfigs compares what Parse makes of each family's config.json with
 // what transformers made of it.
 func TestFamilyConfigs(t *testing.T) {
-	dirs, err := filepath.Glob(filepath.Join(familiesDir, "*", "config.json"))
+	dirs, err := filepath.Glob(filepath.Join(familiesDir, "*", "golden", "config_expect.json"))
 	if err != nil || len(dirs) < 10 {
 		t.Fatalf("%d families, %v, want 10 or more", len(dirs), err)
 	}
 	for _, path := range dirs {
-		dir := filepath.Dir(path)
+		dir := filepath.Dir(filepath.Dir(path))
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			c := parseFile(t, path)
-			b, err := os.ReadFile(filepath.Join(dir, "golden", "config_expect.json"))
+			c := parseFile(t, filepath.Join(dir, "config.json"))
+			b, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}

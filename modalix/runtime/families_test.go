@@ -155,21 +155,19 @@ func comparePrompt(t *testing.T, m *runtime.Model, name string, g golden, split 
 			t.Errorf("%s: hidden states before layer %d differ by %.4f of their standard deviation, bound %.4f", name, l, p, hiddenBound)
 		}
 	}
-	for i, w := range want {
-		d.most = max(d.most, math.Abs(float64(logits[i])-float64(w)))
-	}
+	d.most = largest(logits, want)
 	return d
 }
 
-// compareGreedy generates and compares tokens up to the first that differs,
-// whose margin must be less than twice the largest difference of a logit: so
-// far agreement would be luck.
+// compareGreedy feeds the tokens that transformers generated and compares what
+// would have been sampled, and its logits. A token that differs must be behind
+// by no more than twice the largest difference of a logit: agreement would be
+// luck there.
 func compareGreedy(t *testing.T, m *runtime.Model, name string, g golden, most float64) {
 	t.Helper()
-	vocab := m.Config().VocabSize
 	var rows [][]float32
 	got, err := m.Generate(t.Context(), g.input, runtime.Options{
-		MaxTokens: len(g.greedy), Greedy: true, IgnoreEOS: true,
+		Greedy: true, IgnoreEOS: true, Force: g.greedy,
 		Logits: func(row []float32) error {
 			rows = append(rows, slices.Clone(row))
 			return nil
@@ -177,19 +175,36 @@ func compareGreedy(t *testing.T, m *runtime.Model, name string, g golden, most f
 	}, nil)
 	must(t, err)
 	rows = rows[len(g.input)-1:]
-	for i, id := range got.IDs {
-		if len(g.greedyLogits) > 0 {
-			want := g.greedyLogits[i*vocab : (i+1)*vocab]
-			if p := part(t, rows[i], want); !(p <= 2*logitsBound) { // of a single row
-				t.Errorf("%s: logits of generated token %d differ by %.4f of their standard deviation, bound %.4f", name, i, p, 2*logitsBound)
-			}
+	if len(got.IDs) != len(g.greedy) {
+		t.Fatalf("%s: %d tokens, want %d", name, len(got.IDs), len(g.greedy))
+	}
+	if len(g.greedyLogits) > 0 {
+		all := slices.Concat(rows[:len(g.greedy)]...)
+		if len(all) != len(g.greedyLogits) || len(all) != len(g.greedy)*m.Config().VocabSize {
+			t.Fatalf("%s: %d logits of generated tokens, want %d", name, len(all), len(g.greedyLogits))
 		}
+		if p := part(t, all, g.greedyLogits); !(p <= logitsBound) {
+			t.Errorf("%s: logits of generated tokens differ by %.4f of their standard deviation, bound %.4f", name, p, logitsBound)
+		}
+		most = max(most, largest(all, g.greedyLogits))
+	}
+	differ := 0
+	for i, id := range got.IDs {
 		if id != g.greedy[i] {
+			differ++
 			if gap := rows[i][id] - rows[i][g.greedy[i]]; float64(gap) > 2*most {
 				t.Errorf("%s: generated token %d is %d, want %d, which is %.3f behind", name, i, id, g.greedy[i], gap)
 			}
-			t.Logf("%s: %d of %d generated tokens agree", name, i, len(got.IDs))
-			return
 		}
 	}
+	t.Logf("%s: %d of %d generated tokens differ", name, differ, len(got.IDs))
+}
+
+// largest returns the largest difference.
+func largest(got, want []float32) float64 {
+	most := 0.0
+	for i, w := range want {
+		most = max(most, math.Abs(float64(got[i])-float64(w)))
+	}
+	return most
 }

@@ -1,7 +1,9 @@
 package planner
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -44,9 +46,13 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 
 func sourceError(c *config.Model, err error) diag.Diagnostic {
 	r := c.SourceRange
+	hint := ""
+	if errors.Is(err, fs.ErrNotExist) {
+		hint = c.DownloadHint()
+	}
 	return diag.Diagnostic{
 		Severity: diag.Error, Summary: "Unusable model source", Subject: &r,
-		Detail: fmt.Sprintf("Model %q: %v.", c.Name, err),
+		Detail: fmt.Sprintf("Model %q: %v.%s", c.Name, err, hint),
 	}
 }
 

@@ -154,6 +154,19 @@ type Decision struct {
 	Where diag.Range
 }
 
+// DownloadHint says how the checkpoint can be brought to its place; it is ""
+// where the configuration does not say where from.
+func (m *Model) DownloadHint() string {
+	if m.Origin.Repo == "" {
+		return ""
+	}
+	command := "hf download " + m.Origin.Repo
+	if m.Origin.Revision != "" {
+		command += " --revision " + m.Origin.Revision
+	}
+	return " It can be downloaded:\n\n    " + command + " --local-dir " + m.SourceText
+}
+
 // CheckSizes reports sizes that do not fit together: group and mask must
 // divide the context, because cache windows step by them.
 func (m *Model) CheckSizes() diag.List {

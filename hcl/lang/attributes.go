@@ -97,6 +97,8 @@ func (a Attribute) check(expr hcl.Expression, ctx *hcl.EvalContext, v cty.Value)
 			}
 		} else if want == "true or false" && unquotes(v, cty.Bool) {
 			fix = " Write it without quotes."
+		} else if a.Kind == Strings && v.Type() == cty.String && v.IsKnown() {
+			fix = " Write [" + describe(v) + "]."
 		}
 		return wrong("%s is %s, not %s.%s", a.Name, want, withArticle(v), fix)
 	}

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -72,6 +73,25 @@ func valuesOf(expr hcl.Expression, ctx *hcl.EvalContext) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// PathError returns the text of a conversion error, with the piece of the
+// value that it is about.
+func PathError(err error) string {
+	var at cty.PathError
+	if !errors.As(err, &at) || len(at.Path) == 0 {
+		return err.Error()
+	}
+	var b strings.Builder
+	for _, step := range at.Path {
+		switch s := step.(type) {
+		case cty.GetAttrStep:
+			b.WriteString("." + s.Name)
+		case cty.IndexStep:
+			b.WriteString("[" + describe(s.Key) + "]")
+		}
+	}
+	return strings.TrimPrefix(b.String(), ".") + ": " + err.Error()
 }
 
 // traversalText returns a traversal as HCL writes it.

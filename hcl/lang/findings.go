@@ -137,6 +137,93 @@ func CheckRules(m *config.Model, props config.Properties, parts []addr.PartID) d
 	return out.Sorted()
 }
 
+// CheckRulesAlone is [CheckRules] without a checkpoint: it reports rules that
+// match nothing and rules that are shadowed whatever the number of layers is.
+func CheckRulesAlone(m *config.Model) diag.List {
+	r, ok := m.Rules.(*Rules)
+	if !ok {
+		return nil
+	}
+	kinds := []config.Layer{{PartID: addr.PartID{Part: addr.Vision}}}
+	for _, phase := range addr.Phases {
+		for _, part := range []addr.Part{addr.Pre, addr.Cache, addr.Post} {
+			kinds = append(kinds, config.Layer{PartID: addr.PartID{Phase: phase, Part: part}})
+		}
+	}
+	var out diag.List
+	certain := make([]int, len(kinds)) // first rule that matches each kind for certain, or len(r.rules)
+	for k := range kinds {
+		certain[k] = len(r.rules)
+	}
+	for i := range r.rules {
+		never, shadowed := true, true
+		by := map[int]bool{}
+		for k := range kinds {
+			yes, no := r.rules[i].certainly(kinds[k])
+			never = never && no
+			switch {
+			case no:
+			case certain[k] < i:
+				by[certain[k]] = true
+			default:
+				shadowed = false
+			}
+			if yes && certain[k] == len(r.rules) {
+				certain[k] = i
+			}
+		}
+		if never {
+			out = append(out, r.placed(i, diag.List{r.neverAlone(i)})...)
+		} else if shadowed {
+			out = append(out, r.placed(i, diag.List{r.shadowedAlone(i, by)})...)
+		}
+	}
+	return out.Sorted()
+}
+
+// certainly reports whether the rule matches parts of a kind, or does not,
+// whatever their layer and model are.
+func (r *rule) certainly(kind config.Layer) (yes, no bool) {
+	attr := r.attribute("when")
+	if attr == nil {
+		return true, false
+	}
+	layer := layerObject(&kind).AsValueMap()
+	layer["index"], layer["from_end"] = natural(0), natural(1)
+	if kind.Part == addr.Vision {
+		layer["index"] = cty.Zero
+	}
+	ctx := r.base.NewChild()
+	ctx.Variables = map[string]cty.Value{"layer": cty.ObjectVal(layer), "model": modelObject(nil)}
+	v, diags := Check(attr.Expr, ctx)
+	if diags.HasErrors() {
+		return false, false
+	}
+	return isTrue(v), isFalse(v)
+}
+
+func (r *Rules) neverAlone(i int) diag.Diagnostic {
+	d := r.never(i)
+	d.Detail = fmt.Sprintf("Rule %q of model %q matches no part, whatever the checkpoint: its when is false for each part, phase and layer.", r.rules[i].Name, r.defaults.Model)
+	return d
+}
+
+func (r *Rules) shadowedAlone(i int, winners map[int]bool) diag.Diagnostic {
+	var by []string
+	for w := range i {
+		if winners[w] {
+			by = append(by, fmt.Sprintf("%q (%s)", r.rules[w].Name, r.rules[w].Range))
+		}
+	}
+	at := r.rules[i].Range
+	return diag.Diagnostic{
+		Severity: diag.Warning, Summary: "Rule is shadowed",
+		Detail: fmt.Sprintf("Rule %q of model %q decides on nothing: earlier rules match whatever it could match: %s. The first match decides everything; move the narrower rule up, or remove this one.",
+			r.rules[i].Name, r.defaults.Model, Join(by, "and")),
+		Subject: &at,
+	}
+}
+
 // findings is what became of one rule over all parts.
 type findings struct {
 	wins   int
@@ -151,21 +238,25 @@ func (f *findings) lostTo(winner int) {
 	f.losses[winner]++
 }
 
+// never is the finding that a rule matches nothing, without the reason.
+func (r *Rules) never(i int) diag.Diagnostic {
+	at := r.rules[i].Range
+	if when := r.rules[i].attribute("when"); when != nil {
+		at = RangeOf(when.Range())
+	}
+	return diag.Diagnostic{Severity: diag.Warning, Summary: "Rule never matches", Subject: &at}
+}
+
 func (r *Rules) report(i int, f findings, parts int, props config.Properties) (diag.Diagnostic, bool) {
 	if f.failed || f.wins > 0 {
 		return diag.Diagnostic{}, false
 	}
 	at := r.rules[i].Range
 	if f.losses == nil {
-		d := diag.Diagnostic{
-			Severity: diag.Warning, Summary: "Rule never matches",
-			Detail: fmt.Sprintf("Rule %q matches none of the %d parts of model %q, which has %d layers.",
-				r.rules[i].Name, parts, r.defaults.Model, props.NumHiddenLayers),
-			Subject: &at,
-		}
-		if when := r.rules[i].attribute("when"); when != nil {
-			where := RangeOf(when.Range())
-			d.Subject = &where
+		d := r.never(i)
+		d.Detail = fmt.Sprintf("Rule %q matches none of the %d parts of model %q, which has %d layers.",
+			r.rules[i].Name, parts, r.defaults.Model, props.NumHiddenLayers)
+		if r.rules[i].attribute("when") != nil {
 			d.Detail += " Its when is false for each of them."
 		}
 		if r.rules[i].Policy != "" { // other models may well have such parts

@@ -57,13 +57,52 @@ func (c *checker) binary(e *hclsyntax.BinaryOpExpr, ctx *hcl.EvalContext) (cty.V
 	case e.Op == hclsyntax.OpLogicalOr && (isTrue(lhs) || isTrue(rhs)):
 		return cty.True, true
 	case !lhs.IsWhollyKnown() || !rhs.IsWhollyKnown():
-		return cty.UnknownVal(e.Op.Type), true
+		return bounds(e.Op, lhs, rhs), true
 	}
 	v, err := e.Op.Impl.Call([]cty.Value{lhs, rhs})
 	if err != nil {
 		return c.fail(errorIn(e, ctx, e.Range(), "Operation failed", "%s cannot be computed: %s.", op, err))
 	}
 	return v, true
+}
+
+// bounds returns what an operation gives where an operand is not known but
+// for its range: layer.index < 0 is false whatever the layer is.
+func bounds(op *hclsyntax.Operation, lhs, rhs cty.Value) cty.Value {
+	out := cty.UnknownVal(op.Type)
+	if lhs.Type() != cty.Number || rhs.Type() != cty.Number || lhs.IsNull() || rhs.IsNull() {
+		return out
+	}
+	least, _ := lhs.Range().NumberLowerBound()
+	most, _ := rhs.Range().NumberUpperBound()
+	switch op {
+	case hclsyntax.OpGreaterThan, hclsyntax.OpGreaterThanOrEqual, hclsyntax.OpLessThan, hclsyntax.OpLessThanOrEqual:
+	default:
+		return out
+	}
+	// Only lower bounds are known of numbers that are not, so all that can be
+	// told is that one is above the other.
+	strict := op == hclsyntax.OpGreaterThan || op == hclsyntax.OpLessThanOrEqual
+	if above(least, most, strict) { // lhs > rhs, or lhs >= rhs
+		return cty.BoolVal(op == hclsyntax.OpGreaterThan || op == hclsyntax.OpGreaterThanOrEqual)
+	}
+	least, _ = rhs.Range().NumberLowerBound()
+	most, _ = lhs.Range().NumberUpperBound()
+	strict = op == hclsyntax.OpLessThan || op == hclsyntax.OpGreaterThanOrEqual
+	if above(least, most, strict) { // rhs > lhs, or rhs >= lhs
+		return cty.BoolVal(op == hclsyntax.OpLessThan || op == hclsyntax.OpLessThanOrEqual)
+	}
+	return out
+}
+
+// above reports whether a known bound is above another, or as high where it
+// need not be strictly above.
+func above(a, b cty.Value, strict bool) bool {
+	if !a.IsKnown() || !b.IsKnown() || a.IsNull() || b.IsNull() {
+		return false
+	}
+	order := a.AsBigFloat().Cmp(b.AsBigFloat())
+	return order > 0 || order == 0 && !strict
 }
 
 func isTrue(v cty.Value) bool { return v.IsKnown() && !v.IsNull() && v.Type() == cty.Bool && v.True() }
@@ -148,7 +187,7 @@ func (c *checker) equality(e *hclsyntax.BinaryOpExpr, ctx *hcl.EvalContext, lhs,
 			fix = " Write it without quotes: " + lhs.AsString() + "."
 		case lt == cty.Bool && unquotes(rhs, lt), rt == cty.Bool && unquotes(lhs, rt):
 			fix = " Write true and false without quotes."
-		case lt == cty.String && (rt.IsTupleType() || rt.IsListType() || rt.IsSetType()):
+		case lt.IsPrimitiveType() && (rt.IsTupleType() || rt.IsListType() || rt.IsSetType()):
 			fix = " To ask whether a list has a value, write contains(LIST, VALUE)."
 		}
 		c.report(errorIn(e, ctx, e.Range(), "Comparison of different types",

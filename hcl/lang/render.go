@@ -27,6 +27,11 @@ func Quote(s string) string {
 	return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
 }
 
+// QuoteTemplate writes a string that ends with a template.
+func QuoteTemplate(s, template string) string {
+	return strings.TrimSuffix(Quote(s), `"`) + template + `"`
+}
+
 type renderer struct{ b strings.Builder }
 
 // leaf returns the text of a value that holds no others.

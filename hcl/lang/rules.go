@@ -27,6 +27,11 @@ func RuleScope(base *hcl.EvalContext) *hcl.EvalContext {
 	return ctx
 }
 
+// natural is a whole number that is not known, at least least.
+func natural(least int64) cty.Value {
+	return cty.UnknownVal(cty.Number).Refine().NotNull().NumberRangeLowerBound(cty.NumberIntVal(least), true).NewValue()
+}
+
 func unknown(ty cty.Type) cty.Value { return cty.UnknownVal(ty).RefineNotNull() }
 
 // valueScope returns the context in which a rule decides on one part.
@@ -41,7 +46,7 @@ func layerObject(l *config.Layer) cty.Value {
 	if l == nil {
 		return cty.ObjectVal(map[string]cty.Value{
 			"part": unknown(cty.String), "phase": unknown(cty.String), "is_group": unknown(cty.Bool),
-			"index": unknown(cty.Number), "from_end": unknown(cty.Number),
+			"index": natural(0), "from_end": natural(1),
 		})
 	}
 	part := l.Part
@@ -58,7 +63,7 @@ func layerObject(l *config.Layer) cty.Value {
 func modelObject(m *config.Properties) cty.Value {
 	if m == nil {
 		return cty.ObjectVal(map[string]cty.Value{
-			"num_hidden_layers": unknown(cty.Number), "architecture": unknown(cty.String), "format": unknown(cty.String),
+			"num_hidden_layers": natural(1), "architecture": unknown(cty.String), "format": unknown(cty.String),
 		})
 	}
 	return cty.ObjectVal(map[string]cty.Value{

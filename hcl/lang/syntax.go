@@ -20,14 +20,11 @@ func Parse(file string, src []byte) (*hclsyntax.Body, diag.List) {
 		return nil, d
 	}
 	f, diags := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
+	list := retold(FromHCL(diags), src)
 	if f == nil {
-		return nil, FromHCL(diags)
+		return nil, list
 	}
 	body, _ := f.Body.(*hclsyntax.Body)
-	list := FromHCL(diags).Sorted()
-	if len(list) > 0 && list[0].Summary == "Invalid multi-line string" {
-		list = list[:1] // a missing quote turns the rest of the file inside out
-	}
 	return body, list
 }
 
@@ -37,7 +34,7 @@ func ParseExpression(where string, src []byte) (hclsyntax.Expression, diag.List)
 		return nil, d
 	}
 	expr, diags := hclsyntax.ParseExpression(src, where, hcl.InitialPos)
-	return expr, FromHCL(diags).Sorted()
+	return expr, retold(FromHCL(diags), src)
 }
 
 // nesting is what tokens add to the depth.

@@ -79,6 +79,9 @@ func unknownName(e *hclsyntax.ScopeTraversalExpr, ctx *hcl.EvalContext, root str
 			}
 		}
 	}
+	if hint := didYouMean(root, known); hint == "" && len(e.Traversal) == 1 {
+		return Errorf(at, summary, "There is nothing called %q here. If text is meant, write it in quotes: %q.", root, root)
+	}
 	if len(known) == 0 {
 		return Errorf(at, summary, "There is nothing called %q here: this value can use literals and functions only.", root)
 	}

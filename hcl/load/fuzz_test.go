@@ -28,6 +28,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(ruled)
 	f.Add(variables)
+	f.Add(blocks)
 	props := config.Properties{NumHiddenLayers: 2, Architecture: "llama", Format: "hf"}
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
@@ -43,6 +44,7 @@ func FuzzLoad(f *testing.F) {
 		if !diags.HasErrors() {
 			for _, m := range cfg.Models[:min(4, len(cfg.Models))] {
 				_ = lang.CheckRules(m, props, parts(2))
+				alsoFound(t, m)
 			}
 		}
 		if d := time.Since(start); d > hang {

@@ -5,6 +5,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,7 +80,7 @@ func parsed(file string, src []byte, opts Options) (*loader, diag.List) {
 	l.functions = lang.Functions(l.files)
 	body, diags := lang.Parse(file, src)
 	l.report(diags)
-	if body != nil && !diags.HasErrors() {
+	if body != nil && lang.Readable(diags) {
 		l.body = body
 		l.run()
 	}
@@ -130,6 +131,12 @@ func (l *loader) run() {
 		}
 	}
 	l.checkModels()
+	if len(l.labels) == 0 && !l.diags.HasErrors() {
+		l.report(diag.List{{
+			Severity: diag.Warning, Summary: "No models",
+			Detail: fmt.Sprintf("%s has no model block, so there is nothing to build. To see one for a checkpoint:\n\n    llima init -f - CHECKPOINT", filepath.Base(l.file)),
+		}})
+	}
 	for _, b := range l.body.Blocks {
 		switch b.Type {
 		case "llima":

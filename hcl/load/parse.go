@@ -54,12 +54,33 @@ func checkBody(body *hclsyntax.Body, schema *lang.Block, what string, at hcl.Ran
 	return out
 }
 
+// attributesMeant are names of the vendor's tool and of other languages.
+var attributesMeant = map[string]map[string]string{
+	"model": {
+		"model_path": "The checkpoint is called source.", "path": "The checkpoint is called source.",
+		"max_num_tokens": "It is called context_length here.", "max_tokens": "It is called context_length here.",
+		"configuration_file": "Write layer blocks: each is a rule about parts.",
+		"input_height":       "Write vision { height = … }.", "input_width": "Write vision { width = … }.",
+		"lora_name": "Write adapter \"NAME\" { path = … }.", "lora_path": "Write adapter \"NAME\" { path = … }.",
+		"count": "To make several, write for_each with a map or a set: its keys name the copies.",
+		"when":  "Conditions stand in layer blocks.", "jobs": "Write executor { jobs = … } beside the models.",
+	},
+	"layer": {
+		"condition": "It is called when here.", "if": "It is called when here.", "skip": "Write compile = false.",
+		"part": "Write when = layer.part == …", "index": "Write when = layer.index == …", "is_group": "Write when = layer.is_group",
+		"phase": "Write when = layer.phase == …",
+	},
+}
+
 func unknownAttribute(attr *hclsyntax.Attribute, schema *lang.Block, what string) diag.Diagnostic {
 	if nested, ok := schema.Block(attr.Name); ok {
 		return lang.Errorf(attr.NameRange, "Unknown attribute", "%s is a block. Write it without an equals sign:\n\n    %s {\n      …\n    }", attr.Name, header(nested))
 	}
 	known := attributeNames(schema)
 	detail := fmt.Sprintf("There is no attribute %q in %s.", attr.Name, what)
+	if hint := attributesMeant[schema.Type][attr.Name]; hint != "" {
+		return diagAt(attr.NameRange, "Unknown attribute", detail+" "+hint)
+	}
 	if s := lang.Suggest(attr.Name, append(known, blockNames(schema)...)); s != "" {
 		detail += fmt.Sprintf(" Did you mean %q?", s)
 	} else if len(known) > 0 {
@@ -68,13 +89,23 @@ func unknownAttribute(attr *hclsyntax.Attribute, schema *lang.Block, what string
 	return diagAt(attr.NameRange, "Unknown attribute", detail)
 }
 
+// blocksMeant are what people call blocks.
+var blocksMeant = map[string]string{
+	"rule": "layer", "rules": "layer", "lora": "adapter", "image": "vision", "var": "variable", "local": "locals",
+	"target": "model", "models": "model", "settings": "llima", "quantize": "quantization", "limits": "budget", "board": "backend",
+}
+
 func unknownBlock(b *hclsyntax.Block, schema *lang.Block, what string) diag.Diagnostic {
 	if _, ok := schema.Attribute(b.Type); ok {
 		return lang.Errorf(b.TypeRange, "Unknown block", "%s is an attribute. Write it with an equals sign:\n\n    %s = …", b.Type, b.Type)
 	}
 	known := blockNames(schema)
 	detail := fmt.Sprintf("There is no block %q in %s.", b.Type, what)
-	switch s := lang.Suggest(b.Type, known); {
+	meant := lang.Suggest(b.Type, known)
+	if hint := blocksMeant[b.Type]; slices.Contains(known, hint) {
+		meant = hint
+	}
+	switch s := meant; {
 	case s != "":
 		detail += fmt.Sprintf(" Did you mean %q?", s)
 	case len(known) > 0:

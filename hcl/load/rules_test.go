@@ -219,3 +219,62 @@ model "a" {
 		t.Errorf("Decide = %+v, want values [layer.index as 3]", diags)
 	}
 }
+
+// TestCheckRulesAlone holds what is found without a checkpoint, and that it is
+// found with each checkpoint too.
+func TestCheckRulesAlone(t *testing.T) {
+	model := func(rules string) string { return "model \"a\" {\n  source = \"x\"\n" + rules + "\n}\n" }
+	for name, c := range map[string]struct{ text, want string }{
+		"contradiction":   {model(`layer "r" { when = layer.part == "CACHE" && layer.part == "PRE" }`), "3 Rule never matches"},
+		"vision":          {model(`layer "r" { when = layer.part == "VISION" && layer.is_group }`), "3 Rule never matches"},
+		"vision layer":    {model(`layer "r" { when = layer.part == "VISION" && layer.index > 0 }`), "3 Rule never matches"},
+		"below zero":      {model(`layer "r" { when = layer.index < 0 }`), "3 Rule never matches"},
+		"from end":        {model(`layer "r" { when = layer.from_end <= 0 }`), "3 Rule never matches"},
+		"from end turned": {model(`layer "r" { when = 1 > layer.from_end }`), "3 Rule never matches"},
+		"false":           {model(`layer "r" { when = false }`), "3 Rule never matches"},
+		"all":             {model("layer \"r\" {}\nlayer \"s\" { when = layer.index == 2 }"), "4 Rule is shadowed"},
+		"all by range":    {model("layer \"r\" { when = layer.index >= 0 }\nlayer \"s\" {}"), "4 Rule is shadowed"},
+		"all by two":      {model("layer \"r\" { when = layer.is_group }\nlayer \"s\" { when = !layer.is_group }\nlayer \"t\" {}"), "5 Rule is shadowed"},
+		"possible":        {model("layer \"r\" { when = layer.index <= 0 }\nlayer \"s\" { when = layer.from_end < 2 }\nlayer \"t\" { when = model.num_hidden_layers > 1 }\nlayer \"u\" {}"), ""},
+		"part of kinds":   {model("layer \"r\" { when = layer.part == \"PRE\" }\nlayer \"s\" { when = layer.part != \"POST\" }"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := mustLoad(t, c.text).Models[0]
+			var got []string
+			for _, d := range lang.CheckRulesAlone(m) {
+				got = append(got, fmt.Sprintf("%d %s", d.Subject.Start.Line, d.Summary))
+			}
+			if strings.Join(got, "\n") != c.want {
+				t.Errorf("CheckRulesAlone = %q, want %q", got, c.want)
+			}
+			alsoFound(t, m)
+		})
+	}
+}
+
+// alsoFound fails where CheckRulesAlone finds a rule idle that decides on some
+// part of a checkpoint.
+func alsoFound(t *testing.T, m *config.Model) {
+	t.Helper()
+	for _, layers := range []int{1, 2, 5} {
+		ids := append(parts(layers), addr.PartID{Part: addr.Vision})
+		wins := map[string]bool{}
+		for _, id := range ids {
+			layer := config.Layer{PartID: id, FromEnd: layers - id.Index}
+			if d, diags := m.Rules.Decide(config.Properties{NumHiddenLayers: layers, Architecture: "llama", Format: "hf"}, layer); d.Rule >= 0 && !diags.HasErrors() {
+				wins[m.Rules.List()[d.Rule].Range.String()] = true
+			}
+		}
+		for _, d := range lang.CheckRulesAlone(m) {
+			var idle config.Rule // the last one that begins at or before the finding
+			for _, r := range m.Rules.List() {
+				if r.Range.Start.Byte <= d.Subject.Start.Byte && r.Range.Start.Byte >= idle.Range.Start.Byte {
+					idle = r
+				}
+			}
+			if wins[idle.Range.String()] {
+				t.Errorf("%s: rule %q decides on a part of a model with %d layers", d.Summary, idle.Name, layers)
+			}
+		}
+	}
+}

@@ -58,7 +58,13 @@ func (l *loader) checkModels() {
 		}
 		byName[m.Name] = m
 		real := realPath(m.Output)
-		if first := byOutput[real]; first != nil {
+		if first := byOutput[real]; first != nil && first.Decl == m.Decl {
+			l.report(diag.List{{
+				Severity: diag.Error, Summary: "Two models have one output", Subject: &at,
+				Detail: fmt.Sprintf("Models %q and %q are copies of this block and both write to %s. Let the key be a part of it:\n\n    output = %s", first.Name, m.Name, m.OutputText, lang.QuoteTemplate(m.OutputText, "-${each.key}")),
+			}})
+			continue
+		} else if first != nil {
 			l.report(diag.List{{
 				Severity: diag.Error, Summary: "Two models have one output", Subject: &at,
 				Detail: fmt.Sprintf("Models %q (%s) and %q (%s) both write to %s. Give one of them another output.", first.Name, first.Decl, m.Name, m.Decl, m.OutputText),

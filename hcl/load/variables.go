@@ -83,7 +83,11 @@ func (l *loader) declare(b *hclsyntax.Block) *variable {
 	if attr := b.Body.Attributes["type"]; attr != nil {
 		ty, diags := typeexpr.TypeConstraint(attr.Expr)
 		if diags.HasErrors() {
-			l.report(diag.List{lang.Errorf(attr.Expr.Range(), "Invalid type", "%s The types are string, number, bool, any, list(T), set(T), map(T), tuple([…]) and object({…}).", diags[0].Detail)})
+			detail := diags[0].Detail
+			if v, d := attr.Expr.Value(nil); !d.HasErrors() && v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
+				detail = "Types are written without quotes."
+			}
+			l.report(diag.List{lang.Errorf(attr.Expr.Range(), "Invalid type", "%s The types are string, number, bool, any, list(T), set(T), map(T), tuple([T, …]) and object({ name = T, … }).", detail)})
 			v.value = cty.DynamicVal
 		} else {
 			v.ty = ty
@@ -130,7 +134,7 @@ func (l *loader) set(v *variable, name string, e evaluated, from string) {
 		err = fmt.Errorf("%s required, but this is a %s", v.ty.FriendlyName(), e.value.Type().FriendlyName())
 	}
 	if err != nil {
-		l.report(diag.List{lang.Errorf(e.at, "Invalid value for variable", "Variable %q cannot have this value: %v.", name, err)})
+		l.report(diag.List{lang.Errorf(e.at, "Invalid value for variable", "Variable %q cannot have this value: %s.", name, lang.PathError(err))})
 		v.value = cty.DynamicVal
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/llima-build/llima/cmd/internal/view"
 	"github.com/llima-build/llima/formats/checkpoint"
 	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/hcl/lang"
 	"github.com/llima-build/llima/internal/diag"
 	"github.com/llima-build/llima/planner"
 )
@@ -70,17 +71,17 @@ Exits with 4 where there are errors; warnings and notes are no errors.`,
 func inspect(m *config.Model) diag.List {
 	if _, err := checkpoint.ReadConfig(m.Source); errors.Is(err, fs.ErrNotExist) {
 		r := m.SourceRange
-		return diag.List{{
+		return append(lang.CheckRulesAlone(m), diag.Diagnostic{
 			Severity: diag.Note, Summary: "Model not here", Subject: &r,
-			Detail: fmt.Sprintf("Model %q: %s has no config.json, so its rules were not asked about its layers.", m.Name, m.SourceText),
-		}}
+			Detail: fmt.Sprintf("Model %q: %s has no config.json, so its rules were not asked about its layers.", m.Name, m.SourceText) + m.DownloadHint(),
+		})
 	}
 	model, list := planner.Inspect(m)
 	switch {
 	case model != nil:
 		list = append(list, checkModel(model)...)
 	case len(m.Unsupported) > 0: // which says why
-		return nil
+		return lang.CheckRulesAlone(m)
 	}
 	return list
 }

@@ -39,6 +39,7 @@ formats/arch:        formats/tensor formats/onnx internal/addr internal/document
 quant:         formats/tensor
 quant/rewrite: formats/onnx quant
 quant/calib:   formats/tensor quant internal/ordered
+quant/walk:    formats/arch formats/onnx formats/onnx/eval formats/tensor internal/addr internal/ordered quant quant/calib
 
 hcl/config: internal/addr internal/diag
 hcl/lang:   internal/addr internal/diag hcl/config

@@ -305,11 +305,11 @@ func TestExp(t *testing.T) {
 	}
 	for _, c := range []struct{ x, want float32 }{{0, 1}, {88.1, inf}, {inf, inf}, {-86.6, 0}, {-inf, 0}} {
 		if got := eval.Exp(c.x); got != c.want {
-			t.Errorf("exp(%v) = %v, want %v", c.x, got, c.want)
+			t.Errorf("Exp(%v) = %v, want %v", c.x, got, c.want)
 		}
 	}
 	if got := eval.Exp(float32(math.NaN())); got == got {
-		t.Errorf("exp(NaN) = %v, want NaN", got)
+		t.Errorf("Exp(NaN) = %v, want NaN", got)
 	}
 	if got := eval.Sigmoid(0); got != 0.5 {
 		t.Errorf("sigmoid(0) = %v, want 0.5", got)

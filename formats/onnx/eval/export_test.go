@@ -2,7 +2,6 @@ package eval
 
 // For tests of the functions under the kernels.
 var (
-	Exp      = exp
 	Sigmoid  = sigmoid
 	Tanh     = tanh
 	Gelu     = gelu

@@ -2,9 +2,9 @@ package eval
 
 import "math"
 
-// exp returns e^x as docs/isa.md defines it: the reduced argument in two
+// Exp returns e^x as docs/isa.md defines it: the reduced argument in two
 // steps, a polynomial of degree five, every operation rounded to float32.
-func exp(x float32) float32 {
+func Exp(x float32) float32 {
 	const (
 		log2e = float32(1.44269504)
 		hi    = float32(0.693359375)
@@ -25,10 +25,10 @@ func exp(x float32) float32 {
 		p = float32(float32(p*r) + c)
 	}
 	y := float32(float32(float32(p*float32(r*r))+r) + 1)
-	return float32(math.Ldexp(float64(y), int(n)))
+	return y * math.Float32frombits(uint32(int32(n)+127)<<23) // 2^n: neither it nor the result is subnormal
 }
 
-func sigmoid(x float32) float32 { return 1 / float32(1+exp(-x)) }
+func sigmoid(x float32) float32 { return 1 / float32(1+Exp(-x)) }
 
 // tanh is a polynomial near 0 and made of exp elsewhere.
 func tanh(x float32) float32 {
@@ -38,7 +38,7 @@ func tanh(x float32) float32 {
 		p := horner(z, -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
 		return float32(float32(p*z)*x) + x
 	}
-	t := exp(float32(-2 * a))
+	t := Exp(float32(-2 * a))
 	return float32(math.Copysign(float64(float32(1-t)/float32(1+t)), float64(x)))
 }
 
@@ -47,7 +47,7 @@ func erf(x float32) float32 {
 	a := float32(math.Abs(float64(x)))
 	t := 1 / float32(1+float32(0.3275911*a))
 	p := horner(t, 1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-	e := float32(float32(t*p) * exp(-float32(x*x)))
+	e := float32(float32(t*p) * Exp(-float32(x*x)))
 	return float32(math.Copysign(float64(1-e), float64(x)))
 }
 

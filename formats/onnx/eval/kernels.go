@@ -71,14 +71,18 @@ func arithmetic(f func(x, y float32) float32) func(attrs, []*Value) ([]*Value, e
 			}
 			return []*Value{out}, nil
 		}
-		dims, at, err := broadcast(x, y)
-		if err != nil {
-			return nil, err
+		dims, n, err := broadcast(x, y)
+		if err != nil || n == 0 {
+			return []*Value{{DType: onnx.Float, Dims: dims}}, err
 		}
-		out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, len(at[0]))}
-		for i := range out.F {
-			out.F[i] = f(x.F[at[0][i]], y.F[at[1][i]])
-		}
+		out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, n)}
+		eachRow(dims, args[:2], func(i, length int, at, step []int) {
+			a, b := at[0], at[1]
+			for j := range out.F[i : i+length] {
+				out.F[i+j] = f(x.F[a], y.F[b])
+				a, b = a+step[0], b+step[1]
+			}
+		})
 		return []*Value{out}, nil
 	}
 }
@@ -99,16 +103,20 @@ func integers(args []*Value, t onnx.DataType, f func(x, y int64) bool) ([]*Value
 	if x.DType != t || y.DType != t {
 		return nil, fmt.Errorf("%v and %v, want %v", x.DType, y.DType, t)
 	}
-	dims, at, err := broadcast(x, y)
-	if err != nil {
-		return nil, err
+	dims, n, err := broadcast(x, y)
+	if err != nil || n == 0 {
+		return []*Value{{DType: onnx.Bool, Dims: dims}}, err
 	}
-	out := &Value{DType: onnx.Bool, Dims: dims, I: make([]int64, len(at[0]))}
-	for i := range out.I {
-		if f(x.I[at[0][i]], y.I[at[1][i]]) {
-			out.I[i] = 1
+	out := &Value{DType: onnx.Bool, Dims: dims, I: make([]int64, n)}
+	eachRow(dims, args[:2], func(i, length int, at, step []int) {
+		a, b := at[0], at[1]
+		for j := range out.I[i : i+length] {
+			if f(x.I[a], y.I[b]) {
+				out.I[i+j] = 1
+			}
+			a, b = a+step[0], b+step[1]
 		}
-	}
+	})
 	return []*Value{out}, nil
 }
 
@@ -117,25 +125,28 @@ func where(_ attrs, args []*Value) ([]*Value, error) {
 	if c.DType != onnx.Bool || x.DType != onnx.Float || y.DType != onnx.Float {
 		return nil, fmt.Errorf("%v ? %v : %v is not supported", c.DType, x.DType, y.DType)
 	}
-	dims, at, err := broadcast(c, x, y)
-	if err != nil {
-		return nil, err
+	dims, n, err := broadcast(c, x, y)
+	if err != nil || n == 0 {
+		return []*Value{{DType: onnx.Float, Dims: dims}}, err
 	}
-	out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, len(at[0]))}
-	for i := range out.F {
-		if c.I[at[0][i]] != 0 {
-			out.F[i] = x.F[at[1][i]]
-		} else {
-			out.F[i] = y.F[at[2][i]]
+	out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, n)}
+	eachRow(dims, args[:3], func(i, length int, at, step []int) {
+		k, a, b := at[0], at[1], at[2]
+		for j := range out.F[i : i+length] {
+			if c.I[k] != 0 {
+				out.F[i+j] = x.F[a]
+			} else {
+				out.F[i+j] = y.F[b]
+			}
+			k, a, b = k+step[0], a+step[1], b+step[2]
 		}
-	}
+	})
 	return []*Value{out}, nil
 }
 
 // broadcast returns the common shape of tensors, aligned at the last
-// dimension, and for each of them the index of the element that meets every
-// element of that shape.
-func broadcast(args ...*Value) (dims []int64, at [][]int, err error) {
+// dimension, and how many elements it has.
+func broadcast(args ...*Value) (dims []int64, n int, err error) {
 	for _, v := range args {
 		for len(dims) < len(v.Dims) {
 			dims = slices.Insert(dims, 0, 1)
@@ -148,34 +159,63 @@ func broadcast(args ...*Value) (dims []int64, at [][]int, err error) {
 			case dims[skip+i] == 1:
 				dims[skip+i] = d
 			case d != 1 && d != dims[skip+i]:
-				return nil, nil, fmt.Errorf("%v does not broadcast to %v", v.Dims, dims)
+				return nil, 0, fmt.Errorf("%v does not broadcast to %v", v.Dims, dims)
 			}
 		}
 	}
-	n, err := bounded(dims, maxResult)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, v := range args {
-		at = append(at, indices(v.Dims, dims, n))
-	}
-	return dims, at, nil
+	n, err = bounded(dims, maxResult)
+	return dims, n, err
 }
 
-// indices repeats the row-major index of have along the dimensions of dims
-// that it lacks.
-func indices(have, dims []int64, n int) []int {
-	out := make([]int, n)
-	strides := make([]int, len(dims))
-	step, skip := 1, len(dims)-len(have)
+// eachRow calls f for every row of dims, its first element's index and its
+// length, with the index that each operand has there and by how much that
+// grows along the row: 0 where the operand is repeated.
+func eachRow(dims []int64, args []*Value, f func(i, length int, at, step []int)) {
+	if len(dims) == 0 {
+		f(0, 1, make([]int, len(args)), make([]int, len(args)))
+		return
+	}
+	last := len(dims) - 1
+	strides, step, at := make([][]int, len(args)), make([]int, len(args)), make([]int, len(args))
+	for i, v := range args {
+		strides[i] = stridesOf(v.Dims, len(dims))
+		step[i] = strides[i][last]
+	}
+	counter := make([]int64, last)
+	for i, length := 0, int(dims[last]); ; i += length {
+		f(i, length, at, step)
+		d := last - 1
+		for ; d >= 0; d-- {
+			counter[d]++
+			for j := range at {
+				at[j] += strides[j][d]
+			}
+			if counter[d] < dims[d] {
+				break
+			}
+			for j := range at {
+				at[j] -= int(dims[d]) * strides[j][d]
+			}
+			counter[d] = 0
+		}
+		if d < 0 {
+			return
+		}
+	}
+}
+
+// stridesOf returns the row-major strides of a shape within rank dimensions, 0
+// for those that it repeats.
+func stridesOf(have []int64, rank int) []int {
+	strides := make([]int, rank)
+	step, skip := 1, rank-len(have)
 	for i, d := range slices.Backward(have) {
 		if d != 1 {
 			strides[skip+i] = step
 		}
 		step *= int(d)
 	}
-	walk(dims, strides, out)
-	return out
+	return strides
 }
 
 // walk writes, for every element of dims in row-major order, its index under
@@ -230,6 +270,16 @@ func transpose(a attrs, args []*Value) ([]*Value, error) {
 		}
 		seen[p] = true
 		dims[i], strides[i] = x.Dims[p], have[p]
+	}
+	if last := len(dims) - 1; last > 0 && int(perm.Ints[last]) == last && dims[last] > 1 && isFloat(x.DType) {
+		run := int(dims[last]) // elements that stay together
+		out := &Value{DType: x.DType, Dims: dims, F: make([]float32, 0, step)}
+		at := make([]int, step/run)
+		walk(dims[:last], strides[:last], at)
+		for _, from := range at {
+			out.F = append(out.F, x.F[from:from+run]...)
+		}
+		return []*Value{out}, nil
 	}
 	at := make([]int, step)
 	walk(dims, strides, at)

@@ -219,7 +219,7 @@ func softmax(a attrs, args []*Value) ([]*Value, error) {
 			}
 		}
 		for i, v := range row {
-			dst[i] = exp(v - top)
+			dst[i] = Exp(v - top)
 		}
 		sum := fold(n, func(i int) float32 { return dst[i] })
 		for i := range dst {

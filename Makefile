@@ -4,8 +4,8 @@ FUZZTIME ?= 20s
 
 .PHONY: build test check lint race fuzz bench oracle smoke-real
 
-build: ## the llima binary, in ./bin
-	$(GO) build -o bin/llima ./cmd/llima
+build: ## the binaries, in ./bin
+	$(GO) build -o bin/ ./cmd/llima ./cmd/llima-compile
 
 test: ## what README says
 	$(GO) test ./...

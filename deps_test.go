@@ -68,8 +68,9 @@ modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/toke
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor
-cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format hcl/lockfile planner executor executor/store executor/stage formats/checkpoint formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/runtime
+cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format hcl/lockfile hcl/vendor planner executor executor/store executor/stage formats/checkpoint formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/runtime
 cmd/llima:         cmd/internal/cli
+cmd/llima-compile: cmd/internal/cli
 `
 
 const modulePath = "github.com/llima-build/llima/"

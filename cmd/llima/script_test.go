@@ -26,7 +26,8 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"llima": func() { os.Exit(cli.Main(cli.System(), os.Args[1:])) },
+		"llima-compile": func() { os.Exit(cli.CompileMain(cli.System(), os.Args[1:])) },
+		"llima":         func() { os.Exit(cli.Main(cli.System(), os.Args[1:])) },
 	})
 }
 

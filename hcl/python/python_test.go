@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -222,4 +223,35 @@ func FuzzLoad(f *testing.F) {
 		_, _, _ = s.Call(python.Dict{{Key: "num_hidden_layers", Value: 28}},
 			python.Dict{{Key: "part", Value: "PRE"}, {Key: "is_group", Value: true}, {Key: "index", Value: 5}})
 	})
+}
+
+// TestAgainstPython asks CPython again, where LLIMA_ORT_PYTHON names one.
+func TestAgainstPython(t *testing.T) {
+	interpreter := os.Getenv("LLIMA_ORT_PYTHON")
+	if interpreter == "" {
+		t.Skip("LLIMA_ORT_PYTHON names no Python")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/configs")); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oracle, err := filepath.Abs("testdata/oracle.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(interpreter, append([]string{oracle}, files...)...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, file := range files {
+		golden := strings.TrimSuffix(file, ".py") + ".golden"
+		if got, want := read(t, golden), read(t, filepath.Join("testdata/configs", filepath.Base(golden))); got != want {
+			t.Errorf("%s: CPython gives\n%s\nstored is\n%s", filepath.Base(file), firstDifference(got, want), firstDifference(want, got))
+		}
+	}
 }

@@ -39,10 +39,50 @@ type Args struct {
 	Help              bool
 
 	given map[string]bool // long names
+	words []word          // options as they were given
 }
+
+// word is an option of the command line with its value, "" for a flag.
+type word struct{ long, value string }
 
 // Given reports whether an option was written, "max_num_tokens" for example.
 func (a *Args) Given(name string) bool { return a.given[name] }
+
+// stageNames are the options that select stages.
+var stageNames = []string{"onnx", "quantize", "model_sdk", "compile", "devkit"}
+
+// Line returns the same command line with other stages selected.
+func (a *Args) Line(stages []string) []string {
+	var out []string
+	for _, name := range stageNames {
+		if slices.Contains(stages, name) {
+			out = append(out, "--"+name)
+		}
+	}
+	for _, w := range a.words {
+		if slices.Contains(stageNames, w.long) {
+			continue
+		}
+		if out = append(out, "--"+w.long); w.value != "" {
+			out = append(out, w.value)
+		}
+	}
+	if strings.HasPrefix(a.ModelPath, "-") {
+		out = append(out, "--")
+	}
+	return append(out, a.ModelPath)
+}
+
+// Stages returns the names of the options that select stages and were given.
+func (a *Args) Stages() []string {
+	var out []string
+	for _, name := range stageNames {
+		if a.given[name] {
+			out = append(out, name)
+		}
+	}
+	return out
+}
 
 // LogLevels are the values of --log_level, from the most talkative.
 var LogLevels = []string{"DEBUG", "INFO", "WARNING", "ERROR"}
@@ -193,6 +233,7 @@ func Parse(line []string) (*Args, error) {
 			return nil, fmt.Errorf("argument %s: %w", o.name(), err)
 		}
 		a.given[o.long] = true
+		a.words = append(a.words, word{o.long, value})
 		if a.Help {
 			return a, nil
 		}

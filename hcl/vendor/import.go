@@ -102,7 +102,20 @@ func (w *writer) header(line []string, layers, parts int) {
 		w.line("# Asked about every part of the model's %d layers, %d in all, these rules answer", layers, parts)
 		w.line("# as %s does. The first rule that matches decides.", comment(w.args.ConfigurationFile))
 	}
+	w.notes()
 	w.line("")
+}
+
+// notes says what of the command line has no place in a configuration.
+func (w *writer) notes() {
+	a := w.args
+	name := w.model.Name
+	if stages := a.Stages(); len(stages) > 0 {
+		w.line("# --%s ran these stages alone; a build here runs what is stale.", strings.Join(stages, " --"))
+	}
+	if a.given["jobs"] {
+		w.line("# Jobs are no part of a configuration: llima build -j %d %s", a.Jobs, name)
+	}
 }
 
 // comment makes text safe for one line of a comment.

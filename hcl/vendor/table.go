@@ -2,6 +2,7 @@ package vendor
 
 import (
 	"cmp"
+	mathbits "math/bits"
 	"slices"
 
 	"github.com/llima-build/llima/hcl/config"
@@ -140,23 +141,14 @@ func (l *decisionList) cost() float64 {
 // wanted. It tries each outcome as the one that holds otherwise, covers the
 // rest greedily in two ways, and takes what it can from the cheapest.
 func compact(points []point) decisionList {
-	var outcomes []outcome
-	count := map[outcome]int{}
-	for _, p := range points {
-		if count[p.want] == 0 {
-			outcomes = append(outcomes, p.want)
-		}
-		count[p.want]++
-	}
-	slices.SortStableFunc(outcomes, func(a, b outcome) int { return cmp.Compare(count[b], count[a]) })
-	if len(outcomes) == 0 {
+	t := newTable(points)
+	if len(t.outcomes) == 0 {
 		return decisionList{otherwise: outcome{config.BF16, true, config.LoRADisabled}}
 	}
-	candidates := candidates(points)
 	var best decisionList
-	for i, otherwise := range outcomes[:min(len(outcomes), 6)] {
+	for i, otherwise := range t.outcomes[:min(len(t.outcomes), 6)] {
 		for way := range 2 {
-			l := cover(points, candidates, otherwise, way == 1)
+			l := t.cover(otherwise, way == 1)
 			l.simplify(points)
 			if i+way == 0 || l.cost() < best.cost() {
 				best = l
@@ -166,59 +158,104 @@ func compact(points []point) decisionList {
 	return best
 }
 
+// bits is a set of points.
+type bits []uint64
+
+// table is the points with what conditions there are and where they hold.
+type table struct {
+	points     []point
+	outcomes   []outcome // the most frequent first
+	wants      map[outcome]bits
+	candidates []condition
+	holds      []bits // where each candidate does
+}
+
+func newTable(points []point) *table {
+	t := &table{points: points, wants: map[outcome]bits{}, candidates: candidates(points)}
+	words := (len(points) + 63) / 64
+	count := map[outcome]int{}
+	for i, p := range points {
+		if t.wants[p.want] == nil {
+			t.outcomes = append(t.outcomes, p.want)
+			t.wants[p.want] = make(bits, words)
+		}
+		t.wants[p.want][i/64] |= 1 << (i % 64)
+		count[p.want]++
+	}
+	slices.SortStableFunc(t.outcomes, func(a, b outcome) int { return cmp.Compare(count[b], count[a]) })
+	for c := range t.candidates {
+		where := make(bits, words)
+		for i := range points {
+			if t.candidates[c].holds(&points[i]) {
+				where[i/64] |= 1 << (i % 64)
+			}
+		}
+		t.holds = append(t.holds, where)
+	}
+	return t
+}
+
 // cover chooses rules, the widest first, until all points that differ from
 // otherwise are decided. A rule holds for undecided points of one outcome only.
-func cover(points []point, candidates []condition, otherwise outcome, byCost bool) decisionList {
+func (t *table) cover(otherwise outcome, byCost bool) decisionList {
 	l := decisionList{otherwise: otherwise}
-	decided := make([]bool, len(points))
-	left := 0
-	for _, p := range points {
-		if p.want != otherwise {
-			left++
-		}
+	undecided := make(bits, len(t.wants[otherwise]))
+	for i := range t.points {
+		undecided[i/64] |= 1 << (i % 64)
 	}
-	for left > 0 {
-		var best decisionRule
-		bestScore, bestGain := 0.0, 0
-		for i := range candidates {
-			gain, then := gainOf(&candidates[i], points, decided)
-			if gain == 0 || then == otherwise {
+	for undecided.besides(t.wants[otherwise]) {
+		best, bestScore := -1, 0.0
+		var then outcome
+		for c := range t.candidates {
+			gain, want := t.gain(c, undecided)
+			if gain == 0 || want == otherwise {
 				continue
 			}
-			score := float64(gain) - 0.01*candidates[i].cost()
+			score := float64(gain) - 0.01*t.candidates[c].cost()
 			if byCost {
-				score = float64(gain) / (3 + candidates[i].cost())
+				score = float64(gain) / (3 + t.candidates[c].cost())
 			}
-			if score > bestScore {
-				best, bestScore, bestGain = decisionRule{candidates[i], then}, score, gain
+			if best < 0 || score > bestScore {
+				best, bestScore, then = c, score, want
 			}
 		}
-		if bestGain == 0 {
+		if best < 0 {
 			panic("llima: internal error: a part that no condition tells from the others")
 		}
-		l.rules = append(l.rules, best)
-		for i := range points {
-			if !decided[i] && best.when.holds(&points[i]) {
-				decided[i] = true
-				left--
-			}
+		l.rules = append(l.rules, decisionRule{t.candidates[best], then})
+		for i, w := range t.holds[best] {
+			undecided[i] &^= w
 		}
 	}
 	return l
 }
 
-// gainOf counts the undecided points that a condition would decide; 0 where
+// besides reports whether a set has a point that other has not.
+func (b bits) besides(other bits) bool {
+	for i, w := range b {
+		if w&^other[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// gain counts the undecided points that a candidate would decide; 0 where
 // they want different things.
-func gainOf(c *condition, points []point, decided []bool) (gain int, then outcome) {
-	for i := range points {
-		if decided[i] || !c.holds(&points[i]) {
+func (t *table) gain(c int, undecided bits) (gain int, then outcome) {
+	found := false
+	for i, w := range t.holds[c] {
+		w &= undecided[i]
+		if w == 0 {
 			continue
 		}
-		if gain > 0 && points[i].want != then {
-			return 0, outcome{}
+		if !found {
+			found, then = true, t.points[64*i+mathbits.TrailingZeros64(w)].want
 		}
-		then = points[i].want
-		gain++
+		if w&^t.wants[then][i] != 0 {
+			return 0, then
+		}
+		gain += mathbits.OnesCount64(w)
 	}
 	return gain, then
 }

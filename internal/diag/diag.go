@@ -37,7 +37,8 @@ type Pos struct {
 	Line, Column, Byte int
 }
 
-// Range is a half-open piece of a file.
+// Range is a half-open piece of a file, or, where it has no line, a place that
+// is none: "argument --max_num_tokens".
 type Range struct {
 	File       string // as the user would write it, relative where possible
 	Start, End Pos
@@ -45,8 +46,8 @@ type Range struct {
 
 // String returns "llima.hcl:12".
 func (r Range) String() string {
-	if r.File == "" {
-		return ""
+	if r.File == "" || r.Start.Line == 0 {
+		return r.File
 	}
 	return fmt.Sprintf("%s:%d", r.File, r.Start.Line)
 }

@@ -40,6 +40,8 @@ type buildFlags struct {
 	locked       bool
 	maxMemory    string
 	progress     string
+
+	events func(executor.Event) // sees each event first; may be nil
 }
 
 func newBuild(env Env) *cobra.Command {
@@ -150,8 +152,19 @@ func (f *buildFlags) build(ctx context.Context, env Env, w *workspace, p *view.P
 		Jobs: f.jobs, KeepGoing: f.keepGoing, NoWait: f.noWait, Check: f.check,
 		MaxMemoryBytes: memory, MaxStoreBytes: w.cfg.Cache.MaxSizeBytes,
 		Costs: stage.Costs(w.plan, w.store), NoSpaceCheck: f.noSpaceCheck,
-		Stages: stage.List(modalixBackend{}), Now: env.Now, Holder: holder(), Events: p.Event, Step: env.Step,
+		Stages: stage.List(modalixBackend{}), Now: env.Now, Holder: holder(), Events: f.observe(p), Step: env.Step,
 	})
+}
+
+// observe lets who asked see events before progress does.
+func (f *buildFlags) observe(p *view.Progress) func(executor.Event) {
+	if f.events == nil {
+		return p.Event
+	}
+	return func(e executor.Event) {
+		f.events(e)
+		p.Event(e)
+	}
 }
 
 // configured takes from llima.hcl what no flag says.

@@ -186,7 +186,7 @@ holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
 	})
 	commands := []*cobra.Command{
-		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env), newGraph(env), newLock(env),
+		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env), newGraph(env), newLock(env), newImport(env),
 		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
 	}
 	for _, c := range commands {

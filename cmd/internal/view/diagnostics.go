@@ -94,6 +94,10 @@ func severityLabel(s diag.Severity) (label, hue string) {
 
 // place prints where the finding is, and the line with the subject underlined.
 func (p *diagnosticPrinter) place(d diag.Diagnostic, sources map[string][]byte, hue string) {
+	if d.Subject.Start.Line == 0 {
+		fmt.Fprintf(&p.b, "  on %s\n", printable(d.Subject.File))
+		return
+	}
 	fmt.Fprintf(&p.b, "  on %s line %d", printable(d.Subject.File), d.Subject.Start.Line)
 	if d.Block != "" {
 		p.b.WriteString(", in " + printable(d.Block))

@@ -15,9 +15,11 @@ type family struct {
 
 	qkvBias, outputBias, mlpBias bias
 
+	activation      string  // key of the activation; "": it is always silu
 	normOffset      float32 // added to the weights of every norm
 	scaleEmbeddings bool    // by the square root of hidden_size
 	geluIsTanh      bool    // hidden_act = "gelu" means the approximation
+	queryScalar     bool    // query_pre_attn_scalar stands for head_dim in the scale of scores
 	scoreCap        bool    // attn_logit_softcapping
 	logitCap        bool    // final_logit_softcapping
 
@@ -112,7 +114,7 @@ var families = []*family{
 			"num_key_value_heads": 16}`,
 		names:   llamaNames,
 		qkvBias: asSaid, outputBias: asSaid,
-		normOffset: 1, scaleEmbeddings: true, geluIsTanh: true,
+		activation: "hidden_act", normOffset: 1, scaleEmbeddings: true, geluIsTanh: true,
 		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
 	},
 	{ // Gemma 2
@@ -122,7 +124,7 @@ var families = []*family{
 			"final_logit_softcapping": 30}`,
 		names:   llamaNames.with(sandwich),
 		qkvBias: asSaid, outputBias: asSaid,
-		normOffset: 1, scaleEmbeddings: true, scoreCap: true, logitCap: true,
+		activation: "hidden_activation", normOffset: 1, scaleEmbeddings: true, queryScalar: true, scoreCap: true, logitCap: true,
 		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
 		layerType: everySecondFull, listed: true,
 	},
@@ -133,7 +135,7 @@ var families = []*family{
 			"rope_theta": 1000000, "rope_local_base_freq": 10000}`,
 		names:   llamaNames.with(sandwich).with(qkNorms),
 		qkvBias: asSaid, outputBias: asSaid,
-		normOffset: 1, scaleEmbeddings: true, logitCap: true,
+		activation: "hidden_activation", normOffset: 1, scaleEmbeddings: true, queryScalar: true, logitCap: true,
 		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"}, localRope: true,
 		layerType: byPattern, listed: true,
 	},
@@ -169,14 +171,16 @@ var families = []*family{
 		defaults: `{"hidden_act": "silu", "max_position_embeddings": 2048}`,
 		names:    llamaNames,
 		qkvBias:  asSaid, outputBias: asSaid, mlpBias: asSaid,
-		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
+		activation: "hidden_act",
+		ropeTypes:  []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
 	},
 	{ // Mistral 7B: every layer slides
 		name: "mistral", class: "MistralForCausalLM",
-		defaults:  `{"hidden_act": "silu", "max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096}`,
-		names:     llamaNames,
-		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
-		layerType: wheneverWindow,
+		defaults:   `{"hidden_act": "silu", "max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096}`,
+		names:      llamaNames,
+		activation: "hidden_act",
+		ropeTypes:  []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
+		layerType:  wheneverWindow,
 	},
 	{ // Phi-3 and 3.5
 		name: "phi3", class: "Phi3ForCausalLM",
@@ -185,17 +189,19 @@ var families = []*family{
 			n.q, n.k, n.v, n.qkv = "", "", "", "model.layers.%d.self_attn.qkv_proj"
 			n.gate, n.up, n.gateUp = "", "", "model.layers.%d.mlp.gate_up_proj"
 		}),
-		ropeTypes: []string{"longrope"}, ropeAliases: map[string]string{"su": "longrope", "yarn": "longrope"}, partialRotary: true,
+		activation: "hidden_act",
+		ropeTypes:  []string{"longrope"}, ropeAliases: map[string]string{"su": "longrope", "yarn": "longrope"}, partialRotary: true,
 		layerType: wheneverWindow,
 	},
 	{ // Qwen2 and 2.5
 		name: "qwen2", class: "Qwen2ForCausalLM",
 		defaults: `{"hidden_act": "silu", "max_position_embeddings": 32768, "num_key_value_heads": 32, "use_sliding_window": false,
 			"sliding_window": 4096, "max_window_layers": 28}`,
-		names:     llamaNames,
-		qkvBias:   always,
-		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
-		layerType: fromMaxWindowLayers, listed: true,
+		names:      llamaNames,
+		qkvBias:    always,
+		activation: "hidden_act",
+		ropeTypes:  []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
+		layerType:  fromMaxWindowLayers, listed: true,
 	},
 	{ // Qwen3
 		name: "qwen3", class: "Qwen3ForCausalLM",
@@ -203,8 +209,9 @@ var families = []*family{
 			"use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 28}`,
 		names:   llamaNames.with(qkNorms),
 		qkvBias: asSaid, outputBias: asSaid,
-		ropeTypes: []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
-		layerType: fromMaxWindowLayers, listed: true,
+		activation: "hidden_act",
+		ropeTypes:  []string{"linear", "dynamic", "yarn", "llama3", "longrope"},
+		layerType:  fromMaxWindowLayers, listed: true,
 	},
 }
 

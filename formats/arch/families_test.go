@@ -46,7 +46,7 @@ type expectation struct {
 	ScoreCap         *float64    `json:"attn_logit_softcapping"`
 	LogitCap         *float64    `json:"final_logit_softcapping"`
 	BOS              *int        `json:"bos_token_id"`
-	EOS              int         `json:"eos_token_id"`
+	EOS              any         `json:"eos_token_id"`
 	MLPBias          bool        `json:"mlp_bias"`
 	QKVBias          bool        `json:"qkv_bias"`
 	OutputBias       bool        `json:"attention_out_bias"`
@@ -56,6 +56,8 @@ type expectation struct {
 	RopeFactor       any         `json:"rope_attention_scaling"`
 	ConvTaps         int         `json:"conv_L_cache"`
 	ConvBias         bool        `json:"conv_bias"`
+
+	step int // of the inverse frequencies that are there; 0: all are
 }
 
 // TestFamilyConfigs compares what Parse makes of each family's config.json with
@@ -128,8 +130,17 @@ func (w *expectation) compare(t *testing.T, c *arch.Config) {
 		bos = *w.BOS
 	}
 	check("bos_token_id", c.BOS, bos)
-	if !slices.Equal(c.EOS, []int{w.EOS}) {
-		t.Errorf("eos_token_id = %v, want %v", c.EOS, w.EOS)
+	var eos []int
+	switch v := w.EOS.(type) {
+	case float64:
+		eos = []int{int(v)}
+	case []any:
+		for _, id := range v {
+			eos = append(eos, int(id.(float64)))
+		}
+	}
+	if !slices.Equal(c.EOS, eos) {
+		t.Errorf("eos_token_id = %v, want %v", c.EOS, eos)
 	}
 	for i, l := range c.Layers {
 		switch {
@@ -167,13 +178,13 @@ func (w *expectation) compareRopes(t *testing.T, c *arch.Config) {
 		t.Errorf("%d ropes, want %d", len(c.Ropes), len(want))
 	}
 	for _, r := range c.Ropes {
-		inv := want[r.Name]
-		if len(r.Inv) != len(inv) {
-			t.Fatalf("rope %q has %d frequencies, want %d", r.Name, len(r.Inv), len(inv))
+		inv, step := want[r.Name], max(1, w.step)
+		if (len(r.Inv)+step-1)/step != len(inv) {
+			t.Fatalf("rope %q has %d frequencies, want %d of them", r.Name, len(r.Inv), len(inv))
 		}
-		for i := range inv {
-			if d := ulps(r.Inv[i], float32(inv[i])); d > 1 {
-				t.Errorf("rope %q: frequency %d is %v, want %v", r.Name, i, r.Inv[i], inv[i])
+		for i, f := range inv {
+			if d := math.Abs(float64(r.Inv[i*step])/f - 1); !(d <= 3e-7) {
+				t.Errorf("rope %q: frequency %d is %v, want %v", r.Name, i*step, r.Inv[i*step], f)
 			}
 		}
 		factor := w.RopeFactor
@@ -183,8 +194,43 @@ func (w *expectation) compareRopes(t *testing.T, c *arch.Config) {
 				factor = m["sliding_attention"]
 			}
 		}
-		if math.Abs(float64(r.Factor)-factor.(float64)) > 1e-7 {
+		if math.Abs(float64(r.Factor)-factor.(float64)) > 2e-7 {
 			t.Errorf("rope %q: factor %v, want %v", r.Name, r.Factor, factor)
 		}
+	}
+}
+
+// TestSpellings reads configurations of the hub and variations of them, made
+// by testdata/configs.py, and compares with what transformers derives.
+func TestSpellings(t *testing.T) {
+	b, err := os.ReadFile("testdata/configs.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Name   string
+		Config json.RawMessage
+		Expect *expectation
+	}
+	if err := json.Unmarshal(b, &cases); err != nil || len(cases) < 500 {
+		t.Fatalf("%d cases, %v, want 500 or more", len(cases), err)
+	}
+	refused := 0
+	for _, x := range cases {
+		t.Run(x.Name, func(t *testing.T) {
+			c, err := arch.Parse(x.Config)
+			switch {
+			case x.Expect == nil: // transformers takes it for a mistake
+				refused++
+			case err != nil:
+				t.Error(err)
+			default:
+				x.Expect.step = 7
+				x.Expect.compare(t, c)
+			}
+		})
+	}
+	if refused > 60 {
+		t.Errorf("%d cases compare nothing", refused)
 	}
 }

@@ -40,9 +40,15 @@ func (c *Config) features(raw *rawConfig) error {
 }
 
 func (c *Config) activation(raw *rawConfig) error {
-	key, name := "hidden_act", or(raw.HiddenAct, "silu")
-	if raw.HiddenActivation != nil && c.family.names.mlpOutputNorm != "" {
-		key, name = "hidden_activation", *raw.HiddenActivation
+	key, name := c.family.activation, ""
+	switch key {
+	case "":
+		c.Activation = SiLU
+		return nil
+	case "hidden_act":
+		name = or(raw.HiddenAct, "")
+	default:
+		name = or(raw.HiddenActivation, "")
 	}
 	var ok bool
 	if c.Activation, ok = activations[name]; !ok {
@@ -57,7 +63,7 @@ func (c *Config) activation(raw *rawConfig) error {
 // scores reads how scores and logits are scaled and capped.
 func (c *Config) scores(raw *rawConfig) error {
 	c.AttentionScale = float32(1 / math.Sqrt(float64(c.HeadDim)))
-	if q := raw.QueryPreAttnScalar; q != nil {
+	if q := raw.QueryPreAttnScalar; q != nil && c.family.queryScalar {
 		if !(*q > 0 && *q < 1e9) {
 			return fmt.Errorf("query_pre_attn_scalar = %g, want more than 0", *q)
 		}

@@ -73,8 +73,12 @@ func (c *Config) ropes(raw *rawConfig) error {
 			return fmt.Errorf("rope_parameters for each layer type are not supported for %s", c.Architecture)
 		}
 		main, local = main.Full, main.Sliding
+	case c.family.localRope && main != nil && main.RopeType != "":
+		return fmt.Errorf("rope_parameters without full_attention and sliding_attention are not supported for %s", c.Architecture)
 	case raw.RopeScaling != nil:
-		main = raw.RopeScaling
+		if main = raw.RopeScaling; c.family.localRope && main.Type != "" && main.RopeType == "" {
+			return fmt.Errorf("rope_scaling with type instead of rope_type is not supported for %s", c.Architecture)
+		}
 	}
 	theta := or(raw.RopeTheta, 10000)
 	if err := c.rope(raw, "", main, theta); err != nil {

@@ -53,18 +53,23 @@ func buildBard(tb testing.TB, precision string, p arch.Params) string {
 	return build(tb, bard, precision, p, nil)
 }
 
-// build compiles the checkpoint in src. change, which may be nil, edits what
-// its configuration says.
-func build(tb testing.TB, src, precision string, p arch.Params, change func(*arch.Config)) string {
+// build compiles the checkpoint in src. change, which may be nil, edits its
+// config.json.
+func build(tb testing.TB, src, precision string, p arch.Params, change func(map[string]any)) string {
 	tb.Helper()
 	ck, err := checkpoint.Open(src)
 	must(tb, err)
 	tb.Cleanup(func() { must(tb, ck.Close()) })
-	cfg, err := arch.Parse(ck.Config())
-	must(tb, err)
+	config := ck.Config()
 	if change != nil {
-		change(cfg)
+		doc := map[string]any{}
+		must(tb, json.Unmarshal(config, &doc))
+		change(doc)
+		config, err = json.Marshal(doc)
+		must(tb, err)
 	}
+	cfg, err := arch.Parse(config)
+	must(tb, err)
 	b := &builder{tb: tb, src: src, dir: tb.TempDir(), ck: ck, cfg: cfg, params: p, precision: precision, weights: map[string][]byte{}}
 	b.devkit()
 	must(tb, os.Mkdir(filepath.Join(b.dir, "elf_files"), 0o755))

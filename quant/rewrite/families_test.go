@@ -26,13 +26,16 @@ func families(tb testing.TB) []string {
 // several windows.
 var familySizes = arch.Params{ContextTokens: 96, GroupTokens: 12, MaskTokens: 24, ReturnLogits: true}
 
+// floatBound is that of float graphs: the order of float32 sums.
+const floatBound = 3e-6
+
 // TestFamilies compares the float and the BF16 graphs of every family with
 // transformers in float32: hidden states after each layer, and logits. Bounds
 // are of the average difference, as a part of the standard deviation.
 func TestFamilies(t *testing.T) {
 	for _, dir := range families(t) {
 		for _, prompt := range []string{"short", "long"} {
-			for name, bound := range map[string]struct{ hidden, logits float64 }{"float": {3e-6, 3e-6}, "bf16": {0.02, 0.03}} {
+			for name, bound := range map[string]struct{ hidden, logits float64 }{"float": {floatBound, floatBound}, "bf16": {0.02, 0.03}} {
 				t.Run(filepath.Base(dir)+"/"+prompt+"/"+name, func(t *testing.T) {
 					m := openModel(t, dir)
 					g := goldenOf(t, dir, prompt, m.cfg.NumHiddenLayers)
@@ -50,6 +53,24 @@ func TestFamilies(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// TestGeluShows takes the other gelu: the two are closer to each other than
+// BF16 comes to either, but not than float graphs do.
+func TestGeluShows(t *testing.T) {
+	for _, name := range []string{"gemma", "gemma2", "gemma3_text", "gemma-legacy-gelu"} {
+		dir := filepath.Join(familiesDir, name)
+		m := openModel(t, dir)
+		if m.cfg.Activation != arch.GeluTanh {
+			t.Fatalf("%s: activation %s, want %s", name, m.cfg.Activation, arch.GeluTanh)
+		}
+		m.cfg.Activation = arch.Gelu
+		g := goldenOf(t, dir, "long", m.cfg.NumHiddenLayers)
+		_, logits := newRunner(t, m, familySizes, nil).logits(t, g.ids)
+		if p := distanceOf(t, logits, g.logits).mean / deviation(g.logits); !(p > 10*floatBound) {
+			t.Errorf("%s: logits differ by %.3g of their standard deviation with the other gelu, which the bound of %.3g hides", name, p, floatBound)
 		}
 	}
 }

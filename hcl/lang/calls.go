@@ -17,6 +17,8 @@ var absent = map[string]string{
 	"uuid":      "Nothing may be random: the same file must build the same bytes.", "abspath": "Paths stay relative to the file that states them.",
 	"pathexpand": "Home folders are not known here; paths are relative to the file that states them.",
 	"startswith": "Use substr, or regex inside can.", "endswith": "Use trimsuffix, or regex inside can.",
+	"alltrue": "Write !contains(LIST, false).", "anytrue": "Write contains(LIST, true).",
+	"sum": "Add the values up with +.", "basename": "Use regex(\"[^/]*$\", PATH).", "dirname": "Use regexreplace(PATH, \"/[^/]*$\", \"\").",
 	"templatefile": "Use file and a template string.", "len": "Did you mean \"length\"?",
 }
 

@@ -82,7 +82,18 @@ func (l Layer) Check(base *hcl.EvalContext) diag.List {
 			out = append(out, CheckAttribute(a, attr, ctx)...)
 		}
 	}
+	if attr := l.Block.Body.Attributes["when"]; attr != nil {
+		for _, leaf := range leaves(attr.Expr) {
+			if v, diags := Check(leaf, ctx); !diags.HasErrors() && v.IsNull() {
+				out = append(out, whenNull(leaf, ctx))
+			}
+		}
+	}
 	return out
+}
+
+func whenNull(expr hcl.Expression, ctx *hcl.EvalContext) diag.Diagnostic {
+	return errorIn(expr, ctx, expr.Range(), "Invalid value for when", "when is true or false, not null.")
 }
 
 // Defaults is what a model says for parts that no rule decides on.
@@ -190,8 +201,7 @@ func (r *rule) matches(ctx *hcl.EvalContext) (bool, diag.List) {
 		return !diags.HasErrors(), diags
 	}
 	if v.IsNull() {
-		at := r.attribute("when").Expr
-		return false, diag.List{errorIn(at, ctx, at.Range(), "Invalid value for when", "when is true or false, not null.")}
+		return false, diag.List{whenNull(r.attribute("when").Expr, ctx)}
 	}
 	return v.True(), nil
 }

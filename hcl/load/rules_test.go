@@ -156,7 +156,7 @@ model "a" {
 }`, "warning 2 Rule is shadowed"},
 		"fine":     {model(`layer "a" { when = layer.index < 2 }` + "\n" + `layer "b" { when = layer.index < 3 }`), ""},
 		"fails":    {model(`layer "a" { when = [true, false][layer.index] }`), "error 3 Invalid index"},
-		"null":     {model(`layer "a" { when = layer.index < 2 ? true : null }`), "error 3 Invalid value for when"},
+		"null":     {model(`layer "a" { when = [true, null][layer.index < 2 ? 0 : 1] }`), "error 3 Invalid value for when"},
 		"computed": {model(`layer "a" { precision = "A_BF16_W_INT${layer.index}" }`), "error 3 Invalid value for precision"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@ func TestRoundTrip(t *testing.T) {
 // TestDamaged has one file for each rule that it breaks.
 func TestDamaged(t *testing.T) {
 	for _, c := range []struct{ src, want string }{
-		{"file \"a\" {", "Unclosed configuration block"},
+		{"file \"a\" {", "Unclosed block"},
 		{"x = 1\n", "holds file blocks only"},
 		{"tree \"a\" { digest = \"d\" }\n", "not file"},
 		{"file { digest = \"d\" }\n", "not file"},

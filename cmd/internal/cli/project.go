@@ -87,7 +87,7 @@ func (f *projectFlags) options(env Env) (load.Options, error) {
 		}
 		vars[name] = value
 	}
-	return load.Options{Vars: vars, VarFiles: f.varFiles, Env: func(name string) (string, bool) {
+	return load.Options{Vars: vars, VarFiles: f.varFiles, Version: version(), Env: func(name string) (string, bool) {
 		v := env.Getenv(name)
 		return v, v != ""
 	}}, nil

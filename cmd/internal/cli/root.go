@@ -174,7 +174,7 @@ Exit codes: 0 done; 1 an action failed; 2 plan --exit-code with work pending;
 holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cmd.Help(); err != nil {
 				return err
@@ -182,9 +182,7 @@ holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 			return exitError{exitUsage}
 		},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
-	})
+	root.SetFlagErrorFunc(flagMistake)
 	commands := []*cobra.Command{
 		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env), newGraph(env), newLock(env), newImport(env),
 		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
@@ -199,7 +197,7 @@ holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 				return nil
 			}
 			if err := positional(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w\n  see: %s --help", err, cmd.CommandPath())}
+				return argumentMistake(cmd, positional, args, err)
 			}
 			return nil
 		}

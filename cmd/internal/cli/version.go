@@ -14,12 +14,17 @@ func newVersion(env Env) *cobra.Command {
 		Short: "Print the version of this binary",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			version := "(devel)"
-			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-				version = info.Main.Version
-			}
-			_, err := fmt.Fprintf(env.Stdout, "llima %s %s/%s\n", version, runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(env.Stdout, "llima %s %s/%s\n", version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
+}
+
+// version is the version of this binary, "(devel)" where it was not built from
+// a release.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

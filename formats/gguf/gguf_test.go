@@ -63,7 +63,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"dimension 2^63", with(info{"w", []uint64{1 << 63}, 0, 0}), "dimension 0 is 9223372036854775808"},
 		{"elements overflow", with(info{"w", []uint64{1 << 32, 1 << 32}, 0, 0}), "shape [4294967296 4294967296] has too many elements"},
 		{"bytes overflow", with(info{"w", []uint64{1 << 60}, 0, 0}), "too many"},
-		{"unknown type", with(info{"w", []uint64{32}, 42, 0}), `tensor "w": offset 45: type 42 is unknown; quantize the model to a type that docs/support.md lists`},
+		{"unknown type", with(info{"w", []uint64{32}, 42, 0}), `tensor "w": offset 45: type 42 is unknown; quantize the model to a type that docs/sources.md lists`},
 		{"withdrawn type", with(info{"w", []uint64{32}, 31, 0}), "type 31 (Q4_0_4_4) was withdrawn"},
 		{"half a block", with(info{"w", []uint64{48}, 2, 0}), "a row of 48 elements is no multiple of the block of Q4_0, 32"},
 		{"unaligned", with(info{"w", []uint64{4}, 0, 4}), "data at 4 is no multiple of the alignment, 32"},

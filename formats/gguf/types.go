@@ -144,5 +144,5 @@ func (t Type) problem() string {
 	case old:
 		return fmt.Sprintf("type %d (%s) was withdrawn from the format; quantize the model again with a current llama.cpp", uint32(t), name)
 	}
-	return fmt.Sprintf("type %d is unknown; quantize the model to a type that docs/support.md lists", uint32(t))
+	return fmt.Sprintf("type %d is unknown; quantize the model to a type that docs/sources.md lists", uint32(t))
 }

@@ -3,6 +3,7 @@ package tokenizer_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/llima-build/llima/formats/tokenizer"
@@ -68,14 +70,15 @@ func generate(words []string, n int) []string {
 	return out
 }
 
-// library encodes texts with Hugging Face's tokenizers, by name of the file.
-func library(t *testing.T, files map[string][]byte, texts []string) map[string][]vector {
+// runLibrary writes files and texts to a folder, runs a script of testdata on
+// it, and returns the folder and what the script prints.
+func runLibrary(t *testing.T, script string, files map[string][]byte, texts []string) (dir, printed string) {
 	t.Helper()
 	python := os.Getenv("LLIMA_ORT_PYTHON")
 	if python == "" {
 		t.Skip("LLIMA_ORT_PYTHON names no Python with the tokenizers package")
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, name+".tokenizer.json"), b, 0o600); err != nil {
 			t.Fatal(err)
@@ -88,9 +91,17 @@ func library(t *testing.T, files map[string][]byte, texts []string) map[string][
 	if err := os.WriteFile(filepath.Join(dir, "texts.json"), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(python, filepath.Join("testdata", "encode.py"), dir).CombinedOutput(); err != nil {
+	out, err := exec.Command(python, filepath.Join("testdata", script), dir).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return dir, string(out)
+}
+
+// library encodes texts with Hugging Face's tokenizers, by name of the file.
+func library(t *testing.T, files map[string][]byte, texts []string) map[string][]vector {
+	t.Helper()
+	dir, _ := runLibrary(t, "encode.py", files, texts)
 	all := map[string][]vector{}
 	for name := range files {
 		all[name] = readIDs(t, filepath.Join(dir, name+".ids.json"), texts)
@@ -161,5 +172,73 @@ func TestGenerated(t *testing.T) {
 	}
 	for name, want := range library(t, files, generate(words(t), generatedTexts)) {
 		compareAll(t, name, load(t, name), want)
+	}
+}
+
+// TestGeneratedVocabularies compares vocabularies that became a tokenizer.json.
+func TestGeneratedVocabularies(t *testing.T) {
+	model, err := os.ReadFile("testdata/llama.model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokenizers, files := map[string]*tokenizer.Tokenizer{}, map[string][]byte{}
+	tokenizers["llama.model"], files["llama.model"] = loadModel(t, model)
+	for name, small := range map[string][]byte{"small": smallModel(), "collapse": smallModel(3, message(4, 1)), "bare": smallModel(3, message(3, 0))} {
+		tokenizers[name], files[name] = loadModel(t, small)
+	}
+	for name, want := range library(t, files, generate(words(t), generatedTexts)) {
+		compareAll(t, name, tokenizers[name], want)
+	}
+}
+
+// TestSpeed: on one thread, no kind of tokenizer is slower than the library,
+// on documents by line, by paragraph and as a whole.
+func TestSpeed(t *testing.T) {
+	if os.Getenv("LLIMA_LONG") == "" {
+		t.Skip("LLIMA_LONG is not set")
+	}
+	var document strings.Builder
+	paths, err := filepath.Glob("../../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(paths, more...) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		document.Write(b)
+	}
+	text := document.String()
+	files := map[string][]byte{}
+	for _, name := range []string{"bard-3m", "llama", "mistral", "phi3", "gemma", "qwen2"} {
+		files[name] = readFile(t, name)
+	}
+	for kind, texts := range map[string][]string{"lines": strings.Split(text, "\n"), "paragraphs": strings.Split(text, "\n\n"), "whole": {text}} {
+		_, printed := runLibrary(t, "speed.py", files, texts)
+		for line := range strings.Lines(printed) {
+			var name string
+			var seconds float64
+			if _, err := fmt.Sscan(line, &name, &seconds); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			own, tok := time.Hour, load(t, name)
+			for range 5 {
+				start := time.Now()
+				for _, s := range texts {
+					tok.Encode(s, false)
+				}
+				own = min(own, time.Since(start))
+			}
+			rate := float64(len(text)) / 1e6
+			t.Logf("%s, %s: %.1f MB/s, the library %.1f", name, kind, rate/own.Seconds(), rate/seconds)
+			if own.Seconds() > seconds {
+				t.Errorf("%s, %s: %v, the library takes %.3fs", name, kind, own, seconds)
+			}
+		}
 	}
 }

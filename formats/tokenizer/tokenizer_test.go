@@ -91,7 +91,7 @@ func load(tb testing.TB, name string) *tokenizer.Tokenizer {
 }
 
 var names = []string{
-	"bard-3m", "gemma3", "lfm2", "llama", "llava", "phi3", "qwen2",
+	"bard-3m", "gemma", "gemma3", "lfm2", "llama", "llama3", "llava", "mistral", "paligemma", "phi3", "qwen2",
 	"variant-gpt2", "variant-digits", "variant-regex", "variant-metaspace",
 }
 

@@ -200,7 +200,7 @@ func (v *Vocabulary) sentencePiece(doc object) {
 		return object{"type": "Replace", "pattern": object{"String": pattern}, "content": content}
 	}
 	if v.CollapseSpaces {
-		for _, r := range [][2]string{{"^ +| +$", ""}, {" {2,}", " "}} {
+		for _, r := range [][2]string{{`\A +| +\z`, ""}, {" {2,}", " "}} {
 			normalizers = append(normalizers, object{"type": "Replace", "pattern": object{"Regex": r[0]}, "content": r[1]})
 		}
 	}

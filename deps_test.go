@@ -51,7 +51,7 @@ hcl/vendor: internal/addr internal/diag hcl/config hcl/lang hcl/load hcl/format 
 hcl/lockfile: internal/diag hcl/lang
 
 planner/fingerprint:
-planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint quant planner/fingerprint
+planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint formats/tensor quant planner/fingerprint
 
 executor/store: internal/addr internal/atomicio formats/safetensors planner planner/fingerprint
 executor:       internal/addr internal/mmap planner planner/fingerprint executor/store

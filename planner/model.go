@@ -46,14 +46,16 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 
 func sourceError(c *config.Model, err error) diag.Diagnostic {
 	r := c.SourceRange
-	hint := ""
+	// The source as it was written, so that the text is the same everywhere.
+	detail := fmt.Sprintf("Model %q: %s.", c.Name, strings.ReplaceAll(err.Error(), c.Source, c.SourceText))
 	if errors.Is(err, fs.ErrNotExist) {
-		hint = c.DownloadHint()
+		if hint := c.DownloadHint(); hint != "" {
+			detail += hint
+		} else {
+			detail += " source is the folder of a checkpoint, with config.json and all of its weights; relative to the folder of llima.hcl, not to yours."
+		}
 	}
-	return diag.Diagnostic{
-		Severity: diag.Error, Summary: "Unusable model source", Subject: &r,
-		Detail: fmt.Sprintf("Model %q: %v.%s", c.Name, err, hint),
-	}
+	return diag.Diagnostic{Severity: diag.Error, Summary: "Unusable model source", Subject: &r, Detail: detail}
 }
 
 // Properties returns what rules see as "model".

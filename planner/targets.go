@@ -38,6 +38,9 @@ func (m *Model) target(stage addr.Stage, unit string, deps ...*Target) *Target {
 }
 
 func (m *Model) addTargets() error {
+	if err := m.checkWeights(); err != nil {
+		return err
+	}
 	devkit, err := m.addDevkit()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/llima-build/llima/cmd/internal/cli"
+	"github.com/llima-build/llima/formats/safetensors"
 	"github.com/llima-build/llima/modalix/runtime"
 )
 
@@ -57,7 +59,7 @@ func TestDamagedOutput(t *testing.T) {
 			cases++
 			replace(t, path, d.data)
 			var err error
-			bytes := measured(t, func() { err = tryRun(t, sima) })
+			allocated := measured(t, func() { err = tryRun(t, sima) })
 			if err != nil {
 				refused++
 			}
@@ -67,8 +69,8 @@ func TestDamagedOutput(t *testing.T) {
 				t.Errorf("%s: error names no file: %v", what, err)
 			case err != nil && strings.Contains(err.Error(), "Go "):
 				t.Errorf("%s: %v", what, err)
-			case bytes > base+(64<<20):
-				t.Errorf("%s: %d MiB allocated, %d without damage", what, bytes>>20, base>>20)
+			case allocated > base+(64<<20):
+				t.Errorf("%s: %d MiB allocated, %d without damage", what, allocated>>20, base>>20)
 			}
 		}
 		replace(t, path, sound)
@@ -239,4 +241,100 @@ func valueSpans(doc []byte) [][2]int {
 	}
 	walk()
 	return out
+}
+
+// TestDamagedCheckpoint does the same to every file of a checkpoint, with a
+// single file of weights and with shards, and plans and builds DEVKIT, which
+// reads the small files.
+func TestDamagedCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join(dir, "model")
+	copyTree(t, "../../testdata/models/bard-3m", model)
+	if err := os.WriteFile(filepath.Join(dir, "llima.hcl"), []byte("model \"m\" {\n  source = \"model\"\n  output = \"out\"\n  context_length = 128\n}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(2026, 5))
+	cases, refused := 0, 0
+	try := func(names ...string) {
+		t.Helper()
+		base := measured(t, func() { mustPlan(t, dir) })
+		for _, name := range names {
+			path := filepath.Join(model, name)
+			sound, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range damages(r, path, sound) {
+				cases++
+				replace(t, path, d.data)
+				var code int
+				var stderr string
+				allocated := measured(t, func() {
+					for _, args := range [][]string{{"plan"}, {"build", "--progress=quiet", "m:devkit"}} {
+						if code, stderr = attempt(t, append(args, "-C", dir)...); code != 0 {
+							refused++
+							break
+						}
+					}
+				})
+				switch what := name + ": " + d.what; {
+				case code != 0 && code != 1 && code != 4, strings.Contains(stderr, "internal error"), strings.Contains(stderr, " Go "):
+					t.Errorf("%s: exit code %d\n%s", what, code, stderr)
+				case code != 0 && !strings.Contains(stderr, name) && !strings.Contains(stderr, "config.json") && !strings.Contains(stderr, "tensor \""):
+					t.Errorf("%s: error names neither file nor tensor\n%s", what, stderr)
+				case allocated > 4*base+(64<<20):
+					t.Errorf("%s: %d MiB allocated, %d to plan without damage", what, allocated>>20, base>>20)
+				}
+			}
+			replace(t, path, sound)
+		}
+	}
+	try("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
+	shards(t, model)
+	try("model.safetensors.index.json", "model-2.safetensors")
+	t.Logf("%d cases, %d refused", cases, refused)
+}
+
+// attempt runs a command within this process.
+func attempt(t *testing.T, args ...string) (code int, stderr string) {
+	t.Helper()
+	env := cli.System()
+	var b strings.Builder
+	env.Stdout, env.Stderr = io.Discard, &b
+	code = cli.Main(env, args)
+	return code, b.String()
+}
+
+func mustPlan(t *testing.T, dir string) {
+	t.Helper()
+	if code, stderr := attempt(t, "plan", "-C", dir); code != 0 {
+		t.Fatalf("plan: exit code %d\n%s", code, stderr)
+	}
+}
+
+// shards splits model.safetensors in two, with an index.
+func shards(t *testing.T, model string) {
+	t.Helper()
+	f, err := safetensors.Open(filepath.Join(model, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := map[string][]safetensors.Tensor{}
+	where := map[string]string{}
+	for i, e := range f.Tensors() {
+		name := fmt.Sprintf("model-%d.safetensors", 1+i%2)
+		where[e.Name] = name
+		parts[name] = append(parts[name], safetensors.Tensor{Info: e.Info, Data: f.Bytes(e)})
+	}
+	for name, tensors := range parts {
+		var b bytes.Buffer
+		if err := errors.Join(safetensors.Write(&b, tensors, nil), os.WriteFile(filepath.Join(model, name), b.Bytes(), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index, err := json.Marshal(map[string]any{"metadata": map[string]int{"total_size": 1}, "weight_map": where})
+	if err := errors.Join(err, f.Close(), os.Remove(filepath.Join(model, "model.safetensors")),
+		os.WriteFile(filepath.Join(model, "model.safetensors.index.json"), index, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 }

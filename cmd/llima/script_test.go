@@ -61,6 +61,8 @@ func TestScript(t *testing.T) {
 			"ids":        cmdIDs,
 			"asplanned":  cmdAsPlanned,
 			"exits":      cmdExits,
+			"mask":       cmdMask,
+			"header":     cmdHeader,
 		},
 	})
 }
@@ -253,6 +255,29 @@ func cmdSetBytes(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(f.Close())
 	ts.Check(os.Chtimes(path, st.ModTime(), st.ModTime()))
+}
+
+// cmdMask copies what the last command wrote to standard error, with $WORK for
+// the script's folder: mask FILE.
+func cmdMask(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.ReplaceAll(ts.ReadFile("stderr"), ts.Getenv("WORK"), "$WORK")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// cmdHeader replaces text in the header of a safetensors file, the tensors'
+// bytes staying as they are: header FILE OLD NEW.
+func cmdHeader(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	end := 8 + binary.LittleEndian.Uint64(b)
+	text := strings.TrimRight(string(b[8:end]), " ")
+	if strings.Count(text, args[1]) != 1 {
+		ts.Fatalf("%s has %q %d times, want once", args[0], args[1], strings.Count(text, args[1]))
+	}
+	text = strings.Replace(text, args[1], args[2], 1)
+	out := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
+	ts.Check(os.WriteFile(path, slices.Concat(out, []byte(text), b[end:]), 0o644))
 }
 
 // cmdIDs sets an environment variable to the prompt or greedy ids of a golden

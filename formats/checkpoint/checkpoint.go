@@ -168,6 +168,9 @@ func (c *Checkpoint) openShard(name string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("checkpoint: %s names %s, which is not in %s: %w", indexFile, name, c.dir, fs.ErrNotExist)
 	}
+	if bad, ok := errors.AsType[*safetensors.Error](err); ok && !bad.Pointer {
+		return fmt.Errorf("checkpoint: %w; the file is damaged, or was not fetched to its end: fetch it again", err)
+	}
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}

@@ -51,6 +51,7 @@ type Error struct {
 	Tensor  string // or empty
 	Offset  int64  // bytes from the start of the file
 	Problem string
+	Pointer bool // the file is a git-LFS pointer
 }
 
 // Error implements error.
@@ -99,7 +100,7 @@ func openError(path string, err error) error {
 // Decode checks a file that is in memory, which stays in use until Close.
 func Decode(data []byte) (*File, error) {
 	if isPointer(data) {
-		return nil, &Error{Problem: "a git-LFS pointer instead of weights; run `git lfs pull` in the checkpoint's folder"}
+		return nil, &Error{Pointer: true, Problem: "a git-LFS pointer instead of weights; run `git lfs pull` in the checkpoint's folder"}
 	}
 	if len(data) < lengthBytes {
 		return nil, &Error{Problem: fmt.Sprintf("%d bytes, want at least %d for the length of the header", len(data), lengthBytes)}

@@ -144,6 +144,9 @@ func (f *buildFlags) build(ctx context.Context, env Env, w *workspace, p *view.P
 		w.store.Touch()
 		return executor.Summary{}, nil
 	}
+	if err := w.writable(); err != nil {
+		return executor.Summary{}, err
+	}
 	memory, err := maxMemory(f.maxMemory, w.cfg.Executor)
 	if err != nil {
 		return executor.Summary{}, err

@@ -108,9 +108,6 @@ func (s *schedule) collect() (fatal error, thrown any) { //nolint:staticcheck //
 			if !errors.Is(o.err, errStopped) && fatal == nil {
 				fatal = o.err
 			}
-			if !s.b.opt.KeepGoing || s.b.isFull() {
-				s.stop.Store(true)
-			}
 		default:
 			s.finished++
 			for _, u := range s.users[o.t] {
@@ -137,6 +134,9 @@ func (s *schedule) attempt(ctx context.Context, t *planner.Target) (o outcome) {
 		}
 	}()
 	o.busy, o.err = s.b.target(ctx, t, s.stop.Load)
+	if o.err != nil && (!s.b.opt.KeepGoing || s.b.isFull()) {
+		s.stop.Store(true) // here, before this worker takes another target
+	}
 	return o
 }
 

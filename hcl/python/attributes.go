@@ -21,7 +21,11 @@ func attribute(x starlark.Value, name string) (starlark.Value, error) {
 		if m, ok := v.members[name]; ok {
 			return m, nil
 		}
-		return nil, raise("AttributeError", "module %s has no %s here", v.name, name)
+		hint := ""
+		if near := lang.Suggest(name, v.members.Keys()); near != "" {
+			hint = ". Did you mean " + near + "?"
+		}
+		return nil, raise("AttributeError", "%s has no %s here%s", v.name, name, hint)
 	case *starlark.Function:
 		if name == "__name__" {
 			return starlark.String(v.Name()), nil
@@ -152,15 +156,15 @@ func fromKeys(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (star
 	}
 	d := starlark.NewDict(len(keys))
 	for _, k := range keys {
-		if err := d.SetKey(k, value); err != nil {
-			return nil, unhashable(err)
+		if err := setKey(d, k, value); err != nil {
+			return nil, err
 		}
 	}
 	return d, nil
 }
 
 func sortMethod(th *starlark.Thread, x starlark.Value, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
-	v, err := starlark.Call(th, starlark.Universe["sorted"], append(starlark.Tuple{x}, args...), kwargs)
+	v, err := sorted(th, append(starlark.Tuple{x}, args...), kwargs)
 	if err != nil {
 		return nil, err
 	}

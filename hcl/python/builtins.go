@@ -37,11 +37,15 @@ func universe() starlark.StringDict {
 		})
 	}
 	for name, why := range refusedFunctions {
-		d[name] = newBuiltin(name, func(*starlark.Thread, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
-			return nil, raise("NameError", "%s cannot be used here. %s", name, why)
-		})
+		d[name] = refusedFunction(name, why)
 	}
 	return d
+}
+
+func refusedFunction(name, why string) *starlark.Builtin {
+	return newBuiltin(name, func(*starlark.Thread, starlark.Tuple, []starlark.Tuple) (starlark.Value, error) {
+		return nil, raise("NameError", "%s cannot be used here. %s", name, why)
+	})
 }
 
 // refusedFunctions exist in Python, and say why they do not here.
@@ -64,6 +68,15 @@ func operatorFunctions() map[string]function {
 		},
 		"import": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			return importName(str(args[0]), str(args[1]))
+		},
+		"class": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			n := &namespace{"class " + str(args[0]), starlark.StringDict{}}
+			for _, a := range args[1:] {
+				if pair, ok := a.(starlark.Tuple); ok {
+					n.members[str(pair[0])] = pair[1]
+				}
+			}
+			return n, nil
 		},
 		"f": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			var b strings.Builder
@@ -239,6 +252,12 @@ func newSet(args starlark.Tuple) (starlark.Value, error) {
 	}
 	s := starlark.NewSet(len(items))
 	for _, v := range items {
+		if known, err := contains(v, s); known || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err := s.Insert(v); err != nil {
 			return nil, unhashable(err)
 		}
@@ -252,12 +271,12 @@ func newDict(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starl
 	for _, a := range args {
 		switch v := a.(type) {
 		case starlark.Tuple:
-			if err := d.SetKey(v[0], v[1]); err != nil {
-				return nil, unhashable(err)
+			if err := setKey(d, v[0], v[1]); err != nil {
+				return nil, err
 			}
 		case *starlark.Dict:
 			for _, item := range v.Items() {
-				if err := d.SetKey(item[0], item[1]); err != nil {
+				if err := setKey(d, item[0], item[1]); err != nil {
 					return nil, err
 				}
 			}
@@ -283,7 +302,7 @@ func setElement(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (st
 	}
 	switch x := args[0].(type) {
 	case *starlark.Dict:
-		return starlark.None, x.SetKey(args[1], v)
+		return starlark.None, setKey(x, args[1], v)
 	case *starlark.List:
 		n, _ := number(args[1]).(starlark.Int)
 		at, _ := n.Int64()

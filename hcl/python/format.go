@@ -28,9 +28,9 @@ const maxWidth = 1000
 func parseSpec(text string) (spec, error) {
 	s := spec{fill: " ", precision: -1}
 	bad := raise("ValueError", "the format %s is not known", quote(text))
-	rest := text
+	rest, filled := text, false
 	if _, size := utf8.DecodeRuneInString(rest); len(rest) > size && strings.ContainsRune("<>=^", rune(rest[size])) {
-		s.fill, s.align, rest = rest[:size], rest[size], rest[size+1:]
+		s.fill, s.align, rest, filled = rest[:size], rest[size], rest[size+1:], true
 	} else if rest != "" && strings.ContainsRune("<>=^", rune(rest[0])) {
 		s.align, rest = rest[0], rest[1:]
 	}
@@ -41,8 +41,11 @@ func parseSpec(text string) (spec, error) {
 		s.alternate, rest = true, rest[1:]
 	}
 	if strings.HasPrefix(rest, "0") {
-		if rest = rest[1:]; s.align == 0 {
-			s.fill, s.align = "0", '='
+		if rest = rest[1:]; !filled {
+			s.fill = "0"
+		}
+		if s.align == 0 {
+			s.align = '='
 		}
 	}
 	digits := func() (int, bool) {
@@ -101,9 +104,6 @@ func formatValue(v starlark.Value, text string) (string, error) {
 		}
 		return s.pad("", string(body), '<'), nil
 	}
-	if _, isBool := v.(starlark.Bool); isBool && s.verb == 0 {
-		return s.pad("", str(v), '>'), nil // True in 5 columns
-	}
 	switch n := number(v).(type) {
 	case starlark.Int:
 		if s.verb != 0 && strings.ContainsRune("eEfFgG%", rune(s.verb)) {
@@ -150,7 +150,7 @@ func (s spec) float(f float64) (string, error) {
 	if verb == '%' {
 		f, verb, suffix = f*100, 'f', "%"
 	}
-	if precision < 0 && verb != 0 && verb != 'n' {
+	if precision < 0 && verb != 0 {
 		precision = 6
 	}
 	var body string

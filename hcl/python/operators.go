@@ -3,6 +3,7 @@ package python
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"strings"
 
 	"go.starlark.net/starlark"
@@ -74,7 +75,7 @@ func binary(op string, x, y starlark.Value) (starlark.Value, error) {
 	if s, ok := x.(starlark.String); ok && op == "%" {
 		return percent(string(s), y)
 	}
-	if isNumber(x) && isNumber(y) {
+	if isNumber(x) && isNumber(y) || op == "*" {
 		x, y = number(x), number(y)
 	}
 	if err := checkSize(op, x, y); err != nil {
@@ -82,6 +83,11 @@ func binary(op string, x, y starlark.Value) (starlark.Value, error) {
 	}
 	if op == "**" {
 		return power(x, y)
+	}
+	if _, ok := x.(starlark.Float); (op == "//" || op == "%") && isNumber(x) && isNumber(y) {
+		if _, also := y.(starlark.Float); ok || also {
+			return floorDivide(op, x, y)
+		}
 	}
 	v, err := starlark.Binary(binaryTokens[op], x, y)
 	switch {
@@ -142,6 +148,39 @@ func checkSize(op string, x, y starlark.Value) error {
 	return nil
 }
 
+// floorDivide computes x // y or x % y of floats, as CPython does: the
+// remainder is exact, and the quotient follows from it.
+func floorDivide(op string, x, y starlark.Value) (starlark.Value, error) {
+	a, ok := starlark.AsFloat(x)
+	b, also := starlark.AsFloat(y)
+	if !ok || !also {
+		return nil, raise("OverflowError", "the number is too large for a float")
+	}
+	if b == 0 {
+		return nil, raise("ZeroDivisionError", "division by zero")
+	}
+	mod := math.Mod(a, b)
+	quotient := (a - mod) / b
+	switch {
+	case mod == 0:
+		mod = math.Copysign(0, b)
+	case (b < 0) != (mod < 0):
+		mod += b
+		quotient--
+	}
+	if op == "%" {
+		return starlark.Float(mod), nil
+	}
+	if quotient == 0 {
+		return starlark.Float(math.Copysign(0, a/b)), nil
+	}
+	floor := math.Floor(quotient)
+	if quotient-floor > 0.5 {
+		floor++
+	}
+	return starlark.Float(floor), nil
+}
+
 // power computes x ** y.
 func power(x, y starlark.Value) (starlark.Value, error) {
 	a, isInt := x.(starlark.Int)
@@ -160,7 +199,24 @@ func power(x, y starlark.Value) (starlark.Value, error) {
 	case f < 0 && g != math.Trunc(g):
 		return nil, raise("ValueError", "a negative number to a fractional power is complex")
 	}
+	if g == math.Trunc(g) && math.Abs(g) <= 64 && f != 0 && !math.IsInf(f, 0) && !math.IsNaN(f) {
+		return starlark.Float(wholePower(f, int(g))), nil // math.Pow can be off in the last place
+	}
 	return starlark.Float(math.Pow(f, g)), nil
+}
+
+// wholePower is f to a whole power, rounded once.
+func wholePower(f float64, n int) float64 {
+	const precision = 53 * 66
+	result, base := big.NewFloat(1).SetPrec(precision), big.NewFloat(f).SetPrec(precision)
+	for range max(n, -n) {
+		result.Mul(result, base)
+	}
+	if n < 0 {
+		result.Quo(big.NewFloat(1).SetPrec(precision), result)
+	}
+	out, _ := result.Float64()
+	return out
 }
 
 // equal compares as Python does: a bool is a number, also within tuples,
@@ -212,18 +268,36 @@ func equal(x, y starlark.Value, depth int) (bool, error) {
 // lookup finds a key in a dict; True and 1 are one key.
 func lookup(d *starlark.Dict, key starlark.Value) (starlark.Value, bool, error) {
 	v, found, err := d.Get(key)
-	if found || err != nil || !isNumber(key) {
+	if found || err != nil {
 		return v, found, err
 	}
-	if _, ok := key.(starlark.Bool); ok {
-		return d.Get(number(key))
-	}
-	for _, b := range []starlark.Bool{true, false} {
-		if same, err := starlark.Equal(number(b), key); same || err != nil {
-			return d.Get(b)
-		}
+	if twin, ok := twinOf(key); ok {
+		return d.Get(twin)
 	}
 	return nil, false, nil
+}
+
+// twinOf returns the number that a bool equals, or the bool that a number does.
+func twinOf(key starlark.Value) (starlark.Value, bool) {
+	if b, ok := key.(starlark.Bool); ok {
+		return number(b), true
+	}
+	for _, b := range []starlark.Bool{true, false} {
+		if same, err := starlark.Equal(number(b), key); isNumber(key) && same && err == nil {
+			return b, true
+		}
+	}
+	return nil, false
+}
+
+// setKey sets a key of a dict, which keeps the form that it had first.
+func setKey(d *starlark.Dict, key, v starlark.Value) error {
+	if twin, ok := twinOf(key); ok {
+		if _, found, err := d.Get(twin); found && err == nil {
+			key = twin
+		}
+	}
+	return unhashable(d.SetKey(key, v))
 }
 
 var orderTokens = map[string]syntax.Token{"<": syntax.LT, "<=": syntax.LE, ">": syntax.GT, ">=": syntax.GE}
@@ -264,8 +338,8 @@ func contains(x, y starlark.Value) (bool, error) {
 		return found, unhashable(err)
 	case *starlark.Set:
 		found, err := y.Has(x)
-		if err == nil && !found && isNumber(x) {
-			found, err = y.Has(number(x))
+		if twin, ok := twinOf(x); ok && err == nil && !found {
+			found, err = y.Has(twin)
 		}
 		return found, unhashable(err)
 	case starlark.Iterable:
@@ -314,7 +388,7 @@ func augment(op string, x, y starlark.Value) (starlark.Value, error) {
 			break
 		}
 		for _, item := range b.Items() {
-			if err := a.SetKey(item[0], item[1]); err != nil {
+			if err := setKey(a, item[0], item[1]); err != nil {
 				return nil, err
 			}
 		}

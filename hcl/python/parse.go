@@ -217,10 +217,12 @@ func (p *parser) compound() *stmt {
 		s.orelse = p.elseBlock()
 	case p.accept("def"):
 		p.function(s)
+	case p.accept("class"):
+		p.class(s)
 	case p.is("@"):
 		return p.decorated()
-	case p.is("class", "try", "with", "async") || p.matches():
-		s.kind, s.text, s.name = stRefused, t.text, p.tokens[p.at+1].text
+	case p.is("try", "with", "async") || p.matches():
+		s.kind, s.text = stRefused, t.text
 		p.skipCompound(t.text)
 	default:
 		return nil
@@ -259,6 +261,16 @@ func (p *parser) function(s *stmt) {
 	if p.accept("->") {
 		p.expression()
 	}
+	s.body = p.block()
+}
+
+func (p *parser) class(s *stmt) {
+	s.kind, s.text = stClass, p.name().text
+	if p.accept("(") {
+		call := p.call(&expr{kind: exName, start: s.start, end: s.end})
+		s.targets = call.args[1:]
+	}
+	s.end = p.before()
 	s.body = p.block()
 }
 
@@ -306,11 +318,11 @@ func (p *parser) decorated() *stmt {
 	}
 	s := p.compound()
 	switch {
-	case s == nil || s.kind != stDef && s.kind != stRefused:
+	case s == nil || s.kind != stDef && s.kind != stClass && s.kind != stRefused:
 		t := p.peek()
-		p.fail(t.start, t.end, "A decorator stands before a function.")
+		p.fail(t.start, t.end, "A decorator stands before a function or a class.")
 		return &stmt{kind: stPass, start: start, end: start}
-	case s.kind == stDef:
+	default:
 		s.decorators = decorators
 	}
 	return s

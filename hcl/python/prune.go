@@ -17,7 +17,7 @@ func prune(body []*stmt, entry string) []*stmt {
 	used := map[string]bool{entry: true}
 	functions := map[string][]*stmt{}
 	for _, s := range out {
-		if s.kind == stDef {
+		if s.kind == stDef || s.kind == stClass {
 			functions[s.text] = append(functions[s.text], s)
 			for _, d := range s.decorators {
 				names(d, used)
@@ -42,7 +42,7 @@ func prune(body []*stmt, entry string) []*stmt {
 		}
 	}
 	return slices.DeleteFunc(out, func(s *stmt) bool {
-		return s.kind == stDef && !used[s.text] || s.kind == stRefused && s.text == "class" && !used[s.name]
+		return (s.kind == stDef || s.kind == stClass) && !used[s.text]
 	})
 }
 

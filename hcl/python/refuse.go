@@ -5,7 +5,7 @@ import "github.com/llima-build/llima/internal/diag"
 // refusals says of each construct that cannot be used what it is called and
 // how to write it instead.
 var refusals = map[string][2]string{
-	"class":    {"a class", "Keep constants in names or in a dict, and functions at the top of the file:\n\n    PRECISION = {\"early\": \"BF16\", \"rest\": \"A_BF16_W_INT8\"}"},
+	"class":    {"a class with bases, decorators or functions", "A class of constants alone is fine; functions stand at the top of the file:\n\n    class Precision:\n        EARLY = \"BF16\"\n        REST = \"A_BF16_W_INT8\""},
 	"try":      {"try", "An error always ends the script. Ask first instead:\n\n    value = table.get(key, default)\n    if key in table:"},
 	"with":     {"with", "Files cannot be opened; write their content into the script as a list or a dict."},
 	"async":    {"async", "Write an ordinary function or loop."},

@@ -59,6 +59,8 @@ func (t *translator) stmt(s *stmt) []syntax.Stmt {
 		return t.loop(s, at)
 	case stDef:
 		return t.def(s, at)
+	case stClass:
+		return t.class(s, at)
 	case stImport:
 		return t.imports(s, at)
 	case stRaise:
@@ -195,6 +197,36 @@ func (t *translator) def(s *stmt, at syntax.Position) []syntax.Stmt {
 		out = append(out, t.assign(t.ident(s.text, p), call, p))
 	}
 	return out
+}
+
+// class translates a class that only names constants: a function whose names
+// they are, which is called once.
+func (t *translator) class(s *stmt, at syntax.Position) []syntax.Stmt {
+	plain := len(s.decorators) == 0 && !slices.ContainsFunc(s.targets, func(e *expr) bool { return e.kind != exName || e.text != "object" })
+	members := []syntax.Expr{t.text(s.text, at)}
+	for _, b := range s.body {
+		switch {
+		case b.kind == stPass, b.kind == stExpr && b.value.kind == exString, b.kind == stAnnotate && b.value == nil:
+		case (b.kind == stAssign && len(b.targets) == 1 || b.kind == stAnnotate) && b.targets[0].kind == exName:
+			name := b.targets[0].text
+			members = append(members, &syntax.TupleExpr{Lparen: at, List: []syntax.Expr{t.text(name, at), t.ident(name, at)}, Rparen: at})
+		default:
+			plain = false
+		}
+	}
+	if !plain {
+		t.refuse("class", s.start, s.end)
+		return nil
+	}
+	t.depth++
+	body := t.statements(s.body)
+	t.depth--
+	here := &expr{start: s.start, end: s.end}
+	body = append(body, &syntax.ReturnStmt{Return: at, Result: t.builtin("class", here, members...)})
+	name := t.ident(ours+"class "+s.text, at)
+	def := &syntax.DefStmt{Def: at, Name: name, Lparen: at, Rparen: at, Body: body}
+	call := &syntax.CallExpr{Fn: t.ident(name.Name, at), Lparen: at, Rparen: at}
+	return []syntax.Stmt{def, t.assign(t.ident(s.text, at), call, at)}
 }
 
 func (t *translator) imports(s *stmt, at syntax.Position) []syntax.Stmt {

@@ -74,11 +74,12 @@ const (
 	stWhile   // value, body, orelse
 	stFor     // targets[0], value, body, orelse
 	stDef     // text is the name; params, body, decorators
+	stClass   // text is the name; targets are the bases, body, decorators
 	stImport  // text is the module, "" where names are imported from none; names
 	stRaise   // value, nil where there is none
 	stAssert  // value, and targets[0] is the message
 	stDelete  // targets
-	stRefused // text names the construct, name what it would define
+	stRefused // text names the construct
 )
 
 // stmt is a statement; which fields it has is said at its kind.
@@ -86,7 +87,6 @@ type stmt struct {
 	kind       stmtKind
 	start, end diag.Pos // end is that of its first line
 	text       string
-	name       string
 	targets    []*expr
 	value      *expr
 	body       []*stmt

@@ -30,7 +30,10 @@ func tableOf(layers int, vision bool, want func(p point) outcome) []point {
 }
 
 var outcomes = []outcome{
-	{config.BF16, true, config.LoRADisabled}, {config.INT8, true, config.LoRADisabled}, {config.INT4, true, config.LoRADisabled}, {},
+	{config.BF16, true, config.LoRADisabled},
+	{config.INT8, true, config.LoRADisabled},
+	{config.INT4, true, config.LoRADisabled},
+	{},
 	{config.INT8, true, config.LoRABranch},
 }
 

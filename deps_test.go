@@ -37,7 +37,7 @@ formats/compressedtensors: formats/tensor formats/checkpoint
 formats/arch:        formats/tensor formats/onnx internal/addr internal/document
 
 quant:         formats/tensor
-quant/rewrite: formats/onnx quant
+quant/rewrite: formats/onnx formats/tensor quant
 quant/calib:   formats/tensor quant internal/ordered
 quant/walk:    formats/arch formats/onnx formats/onnx/eval formats/tensor internal/addr internal/ordered quant quant/calib
 
@@ -59,7 +59,7 @@ executor/stage: internal/addr internal/document executor executor/store planner 
 
 modalix/isa:
 modalix/ir:      formats/onnx formats/tensor
-modalix/lower:   modalix/isa modalix/ir
+modalix/lower:   formats/tensor modalix/isa modalix/ir
 modalix/encode:  modalix/isa modalix/lower
 modalix/mpk:     internal/document
 modalix/emu/kern:

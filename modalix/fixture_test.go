@@ -156,7 +156,9 @@ func (m *model) data(location string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: unknown file", location)
 	}
 	b := m.tensors[u.Tensor].data
-	if u.Format.Bits != 16 {
+	if u.Carried != nil {
+		b = quant.EncodeCoded(randomCodes(u.Carried.Coding, u.N, u.K))
+	} else if u.Format.Bits != 16 {
 		codes, scales, err := quant.Quantize(b, tensor.BF16, u.N, u.K, u.Format)
 		if err != nil {
 			return nil, err

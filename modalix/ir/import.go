@@ -43,7 +43,7 @@ type value struct {
 	weight *Weight      // kindWeight
 	spans  *Node        // kindSpans, kindEdge, kindCompare, kindMask, kindMasked
 	edge   int          // kindEdge, kindCompare: 0 lo, 1 hi
-	shape  []int        // kindEdge, kindCompare, kindMask
+	shape  []int        // kindEdge, kindCompare, kindMask, and kindWeight in groups: [groups, group, N]
 }
 
 type valueKind uint8

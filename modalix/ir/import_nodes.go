@@ -290,57 +290,6 @@ func (im *importer) matMul(n *onnx.Node) (value, error) {
 	return im.linear(n, w)
 }
 
-// dequantize imports a quantised matrix [K, N].
-func (im *importer) dequantize(n *onnx.Node) (value, error) {
-	codes, err := im.arg(n, 0)
-	if err != nil {
-		return codes, err
-	}
-	scales, err := im.arg(n, 1)
-	if err != nil {
-		return scales, err
-	}
-	if codes.kind != kindConst || scales.kind != kindConst || len(codes.tensor.Dims) != 2 || scales.tensor.DType != onnx.Float16 {
-		return value{}, errors.New("want an initializer of 2 dimensions and FLOAT16 scales")
-	}
-	if len(n.Inputs) > 2 && n.Inputs[2] != "" {
-		return value{}, errors.New("a zero point is not supported")
-	}
-	w := &Weight{
-		Name: weightName(codes.tensor), Layout: KN, K: int(codes.tensor.Dims[0]), N: int(codes.tensor.Dims[1]),
-		Codes: rangeOf(codes.tensor), Scales: rangeOf(scales.tensor),
-	}
-	switch codes.tensor.DType { //nolint:exhaustive // codes have these
-	case onnx.Int8:
-		w.Bits = 8
-	case onnx.Int4:
-		w.Bits = 4
-	default:
-		return value{}, fmt.Errorf("codes of type %s are not supported", codes.tensor.DType)
-	}
-	axis, err := wantInt(n, "axis", 1)
-	if err != nil {
-		return value{}, err
-	}
-	block, err := wantInt(n, "block_size", 0)
-	if err != nil {
-		return value{}, err
-	}
-	want := []int64{int64(w.N)}
-	switch {
-	case block == 0 && (axis == 1 || axis == -1):
-	case block >= 16 && block <= maxDim && (axis == 0 || axis == -2):
-		w.GroupSize = int(block)
-		want = []int64{(int64(w.K) + block - 1) / block, int64(w.N)}
-	default:
-		return value{}, fmt.Errorf("axis %d with block size %d is not supported", axis, block)
-	}
-	if !slices.Equal(scales.tensor.Dims, want) {
-		return value{}, fmt.Errorf("scales are %v, want %v", scales.tensor.Dims, want)
-	}
-	return value{kind: kindWeight, weight: w}, nil
-}
-
 // binary imports a sum or product of equal shapes, a sum with a bias, or a
 // product of scores with a number.
 func (im *importer) binary(n *onnx.Node) (value, error) {
@@ -354,6 +303,9 @@ func (im *importer) binary(n *onnx.Node) (value, error) {
 	}
 	if x.kind == kindConst && y.kind == kindConst {
 		return im.fold(n.Op, x.tensor, y.tensor)
+	}
+	if x.kind == kindWeight {
+		return x, x.weight.addOffsets(n.Op, x.shape, y)
 	}
 	swapped := *n
 	if x.kind == kindConst {

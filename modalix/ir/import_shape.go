@@ -14,6 +14,9 @@ func (im *importer) rearrange(n *onnx.Node) (value, error) {
 	if err != nil || n.Op == "Identity" {
 		return v, err
 	}
+	if v.kind == kindWeight {
+		return im.regroup(n, v)
+	}
 	have, err := v.dims()
 	if err != nil {
 		return v, err

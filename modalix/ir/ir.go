@@ -7,7 +7,12 @@
 // [Passes]; [Func.Verify] holds after the import and after every pass.
 package ir
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/llima-build/llima/formats/tensor"
+)
 
 // DType is the element type of a value.
 type DType uint8
@@ -176,10 +181,14 @@ type Weight struct {
 	Stored    int    // outputs of the stored matrix; 0: N
 	HeadDim   int    // outputs of a head, each of which is padded to a multiple of 32; 0: none is
 	Bits      int    // 16 (BF16), 8 or 4
+	Unsigned  bool   // codes of 4 bits are 0 to 15
 	GroupSize int    // inputs that share a scale; 0: one scale per output
 	Layout    Layout // BF16: NK or KN; else KN
 	Codes     Range
-	Scales    Range // F16, [K/group, N] row-major, or [N]; unused for BF16
+	Scales    Range // [K/group, N] row-major, or [N]; unused for BF16
+	Offsets   Range // likewise, where OffsetType says that there are some
+	// ScaleType and OffsetType are F16, BF16 or F32, or 0 for none.
+	ScaleType, OffsetType tensor.DType
 }
 
 // Range is a run of bytes in a weight file, or inline bytes.
@@ -203,15 +212,28 @@ func (w *Weight) Cols() int {
 	return w.N / w.HeadDim * padded(w.HeadDim)
 }
 
-// Format returns "bf16", "int8.channel", "int4.g32", ...
+// Format returns "bf16", "int8.channel", "uint4.g32+f16", ...: float16 scales
+// are not named, other types and offsets are.
 func (w *Weight) Format() string {
-	switch {
-	case w.Bits == 16:
+	if w.Bits == 16 {
 		return "bf16"
-	case w.GroupSize == 0:
-		return fmt.Sprintf("int%d.channel", w.Bits)
 	}
-	return fmt.Sprintf("int%d.g%d", w.Bits, w.GroupSize)
+	s := fmt.Sprintf("int%d", w.Bits)
+	if w.Unsigned {
+		s = "u" + s
+	}
+	if w.GroupSize == 0 {
+		s += ".channel"
+	} else {
+		s += fmt.Sprintf(".g%d", w.GroupSize)
+	}
+	if w.ScaleType != tensor.F16 {
+		s += "." + strings.ToLower(w.ScaleType.String())
+	}
+	if w.OffsetType != 0 {
+		s += "+" + strings.ToLower(w.OffsetType.String())
+	}
+	return s
 }
 
 // Func is one part of a model.

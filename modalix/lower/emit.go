@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/modalix/ir"
 	"github.com/llima-build/llima/modalix/isa"
 )
@@ -59,6 +60,9 @@ func loadGather(seg isa.Segment, offset, size, pitch int64) isa.Inst {
 	return in
 }
 
+// scaleTypes are the instruction set's names of scales and offsets.
+var scaleTypes = map[tensor.DType]isa.Scale{0: isa.ScaleNone, tensor.F16: isa.ScaleF16, tensor.BF16: isa.ScaleBF16, tensor.F32: isa.ScaleF32}
+
 // loadPanels loads inputs s of panels [first, first+count) of a matrix.
 func loadPanels(m *matrix, first, count int, s span, tile uint32) isa.Inst {
 	in := isa.Inst{
@@ -70,16 +74,22 @@ func loadPanels(m *matrix, first, count int, s span, tile uint32) isa.Inst {
 		return in
 	}
 	code := isa.CodeINT8
-	if m.bits == 4 {
+	switch {
+	case m.unsigned:
+		code = isa.CodeUINT4
+	case m.bits == 4:
 		code = isa.CodeINT4
 	}
-	const entry = panelRows * 2
 	before := 0
 	if m.group != 0 {
 		before = s.lo / m.group
 	}
-	in.Fmt = isa.MakeFormat(code, isa.ScaleF16, isa.ScaleNone)
-	in.Scales = uint32(m.scales + (int64(first)*int64(m.groups(m.k))+int64(before))*entry)
+	in.Fmt = isa.MakeFormat(code, scaleTypes[m.scale], scaleTypes[m.offset])
+	at := int64(first)*int64(m.groups(m.k)) + int64(before)
+	in.Scales = uint32(m.scales + at*int64(entry(m.scale)))
+	if m.offset != 0 {
+		in.Offs = uint32(m.offsets + at*int64(entry(m.offset)))
+	}
 	in.GPitch = uint32(m.groups(m.k))
 	in.GLog = isa.GroupChannel
 	if !s.channel {

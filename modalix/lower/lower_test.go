@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/modalix/emu"
 	"github.com/llima-build/llima/modalix/encode"
 	"github.com/llima-build/llima/modalix/ir"
@@ -57,13 +58,20 @@ func (p *part) linear(name string, x *ir.Node, outs ...int) *ir.Node {
 		}
 		codes, scales := int64(k)*int64(out)*int64(p.s.bits)/8, int64(groups)*int64(out)*2
 		n.Weights = append(n.Weights, &ir.Weight{
-			Name: name, N: out, K: k, Bits: p.s.bits, GroupSize: p.s.groupSize, Layout: layout,
+			Name: name, N: out, K: k, Bits: p.s.bits, GroupSize: p.s.groupSize, Layout: layout, ScaleType: scaleType(p.s.bits),
 			Codes: ir.Range{Location: "zero", Length: codes}, Scales: ir.Range{Location: "zero", Offset: codes, Length: scales},
 		})
 		n.Type.Cols += out
 		name += "'"
 	}
 	return p.add(n)
+}
+
+func scaleType(bits int) tensor.DType {
+	if bits == 16 {
+		return 0
+	}
+	return tensor.F16
 }
 
 func (p *part) norm(x *ir.Node) *ir.Node {

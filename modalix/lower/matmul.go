@@ -53,7 +53,7 @@ func (m *matrix) tile(tileBytes int) (tiling, error) {
 		unit = max(kUnit, m.group)
 		rest = m.k % m.group
 	}
-	fits := func(k int) int { return tileBytes / (m.panelBytes(k) + m.groups(k)*panelRows*2) }
+	fits := func(k int) int { return tileBytes / (m.panelBytes(k) + m.groups(k)*(entry(m.scale)+entry(m.offset))) }
 	whole := m.k - rest
 	step := whole
 	for step > unit && fits(step) == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/modalix/ir"
 )
 
@@ -17,12 +18,14 @@ const (
 )
 
 // matrix is the weight operand of one linear: its panels in the order in
-// which they lie in segment WEIGHTS, codes first, then scales.
+// which they lie in segment WEIGHTS, codes first, then scales, then offsets.
 type matrix struct {
-	k, bits, group int // k with its padding; group 0: one scale an output
-	panels         []panel
-	codes, scales  int64 // bytes in the segment
-	weights        []*ir.Weight
+	k, bits, group         int // k with its padding; group 0: one scale an output
+	unsigned               bool
+	panels                 []panel
+	codes, scales, offsets int64        // bytes in the segment
+	scale, offset          tensor.DType // 0: none
+	weights                []*ir.Weight
 }
 
 // panel is 16 outputs of one weight, the last ones of which may be zero.
@@ -51,6 +54,9 @@ func panelsOf(w *ir.Weight) []panel {
 func newMatrix(n *ir.Node, offset int64) (*matrix, error) {
 	w := n.Weights[0]
 	m := &matrix{k: int(align(int64(w.K), kUnit)), bits: w.Bits, group: w.GroupSize, weights: n.Weights, codes: offset}
+	if w.Bits != 16 {
+		m.unsigned, m.scale, m.offset = w.Unsigned, w.ScaleType, w.OffsetType
+	}
 	if g := m.group; m.bits != 16 && g != 0 && (g < 16 || g > 256 || g&(g-1) != 0) {
 		return nil, fmt.Errorf("weight %q: group size %d is not a power of two in [16,256]", w.Name, g)
 	}
@@ -68,7 +74,21 @@ func newMatrix(n *ir.Node, offset int64) (*matrix, error) {
 		}
 	}
 	m.scales = align(m.codes+int64(len(m.panels))*int64(m.panelBytes(m.k)), alignment)
+	m.offsets = align(m.scales+m.stream(m.scale), alignment)
 	return m, nil
+}
+
+// entry is the bytes of the scales, or offsets, of one group of a panel.
+func entry(dt tensor.DType) int {
+	if dt == 0 {
+		return 0
+	}
+	return panelRows * dt.Bytes()
+}
+
+// stream is the bytes of all scales or offsets.
+func (m *matrix) stream(dt tensor.DType) int64 {
+	return int64(len(m.panels)) * int64(m.groups(m.k)) * int64(entry(dt))
 }
 
 // panelBytes returns the bytes of the codes of one panel over k inputs.
@@ -87,7 +107,7 @@ func (m *matrix) groups(k int) int {
 
 // end returns the offset behind the matrix.
 func (m *matrix) end() int64 {
-	return align(m.scales+int64(len(m.panels))*int64(m.groups(m.k))*panelRows*2, alignment)
+	return align(m.offsets+m.stream(m.offset), alignment)
 }
 
 func align(v, to int64) int64 { return (v + to - 1) / to * to }
@@ -122,20 +142,30 @@ func (m *matrix) write(w io.Writer, data Source) error {
 		}
 		written += int64(len(out))
 	}
-	if err := pad(w, m.scales-written); err != nil {
-		return err
-	}
-	written = m.scales
-	out = make([]byte, m.groups(m.k)*panelRows*2)
-	for _, p := range m.panels {
-		if len(out) == 0 {
-			break
-		}
-		packScales(out, files[p.weight], p)
-		if _, err := w.Write(out); err != nil {
+	for _, stream := range []struct {
+		at int64
+		dt tensor.DType
+		of func(rows) []byte
+	}{
+		{m.scales, m.scale, func(r rows) []byte { return r.scales }},
+		{m.offsets, m.offset, func(r rows) []byte { return r.offsets }},
+	} {
+		if err := pad(w, stream.at-written); err != nil {
 			return err
 		}
-		written += int64(len(out))
+		written = stream.at
+		out := make([]byte, m.groups(m.k)*entry(stream.dt))
+		for _, p := range m.panels {
+			if len(out) == 0 {
+				break
+			}
+			r := files[p.weight]
+			packScales(out, stream.of(r), r, p, stream.dt.Bytes())
+			if _, err := w.Write(out); err != nil {
+				return err
+			}
+			written += int64(len(out))
+		}
 	}
 	return pad(w, m.end()-written)
 }
@@ -147,9 +177,10 @@ func pad(w io.Writer, n int64) error {
 
 // rows is the bytes of a stored matrix, checked for length.
 type rows struct {
-	codes, scales []byte
-	n, k, groups  int // n outputs
-	layout        ir.Layout
+	codes, scales, offsets []byte
+	n, k, groups           int  // n outputs
+	flip                   byte // of codes of 4 bits, to what a panel holds
+	layout                 ir.Layout
 }
 
 func openRows(w *ir.Weight, data Source) (rows, error) {
@@ -166,7 +197,14 @@ func openRows(w *ir.Weight, data Source) (rows, error) {
 	if w.GroupSize > 0 {
 		r.groups = (w.K + w.GroupSize - 1) / w.GroupSize
 	}
-	r.scales, err = cut(w.Scales, int64(r.groups)*int64(r.n)*2, data)
+	if !w.Unsigned {
+		r.flip = 8 // two's complement to value plus 8
+	}
+	each := int64(r.groups) * int64(r.n)
+	if r.scales, err = cut(w.Scales, each*int64(w.ScaleType.Bytes()), data); err != nil || w.OffsetType == 0 {
+		return r, err
+	}
+	r.offsets, err = cut(w.Offsets, each*int64(w.OffsetType.Bytes()), data)
 	return r, err
 }
 
@@ -227,14 +265,15 @@ func packINT8(out []byte, src rows, p panel) {
 }
 
 // packINT4: dword r of line j holds inputs 8j to 8j+7 of output r, even ones
-// in the low half, odd ones in the high half; a code is the value plus 8.
+// in the low half, odd ones in the high half; a signed code is the value plus
+// 8, and what is not there is 0 of either kind.
 func packINT4(out []byte, src rows, p panel) {
 	if src.n%2 == 0 && p.first%2 == 0 && p.live == panelRows && src.k%kUnit == 0 {
 		packWholeINT4(out, src, p)
 		return
 	}
 	for i := range out {
-		out[i] = 0x88
+		out[i] = src.flip * 0x11
 	}
 	for k := range src.k {
 		i := k % 8
@@ -244,7 +283,7 @@ func packINT4(out []byte, src rows, p panel) {
 		at := k*src.n + p.first
 		for r := range p.live {
 			c := src.codes[(at+r)/2] >> (4 * ((at + r) % 2)) & 15
-			c ^= 8 // two's complement to value plus 8
+			c ^= src.flip
 			if low {
 				line[r*4] = line[r*4]&0xf0 | c
 			} else {
@@ -257,7 +296,7 @@ func packINT4(out []byte, src rows, p panel) {
 // packWholeINT4 packs a panel that is full and whose rows start at whole
 // bytes: 8 bytes are the 16 outputs of one input.
 func packWholeINT4(out []byte, src rows, p panel) {
-	const signs = 0x8888888888888888 // two's complement to value plus 8
+	signs := uint64(src.flip) * 0x1111111111111111
 	pitch := src.n / 2
 	for j := range src.k / 8 {
 		var in [8]uint64
@@ -274,13 +313,11 @@ func packWholeINT4(out []byte, src rows, p panel) {
 	}
 }
 
-// packScales: [group][16] F16, zero for outputs that do not exist.
-func packScales(out []byte, src rows, p panel) {
+// packScales: [group][16] of scales or offsets, zero for outputs that do not
+// exist.
+func packScales(out, values []byte, src rows, p panel, size int) {
 	clear(out)
 	for g := range src.groups {
-		for r := range p.live {
-			s := binary.LittleEndian.Uint16(src.scales[(g*src.n+p.first+r)*2:])
-			binary.LittleEndian.PutUint16(out[(g*panelRows+r)*2:], s)
-		}
+		copy(out[g*panelRows*size:], values[(g*src.n+p.first)*size:][:p.live*size])
 	}
 }

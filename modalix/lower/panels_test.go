@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/modalix/ir"
 	"github.com/llima-build/llima/modalix/lower"
 )
@@ -18,11 +19,23 @@ import (
 func TestPanels(t *testing.T) {
 	const k = 96
 	for _, c := range []struct {
-		bits, group int
-		layout      ir.Layout
-	}{{16, 0, ir.NK}, {16, 0, ir.KN}, {8, 0, ir.KN}, {8, 32, ir.KN}, {4, 32, ir.KN}, {4, 64, ir.KN}} {
+		bits, group   int
+		layout        ir.Layout
+		unsigned      bool
+		scale, offset tensor.DType
+	}{
+		{16, 0, ir.NK, false, 0, 0},
+		{16, 0, ir.KN, false, 0, 0},
+		{8, 0, ir.KN, false, tensor.F16, 0},
+		{8, 32, ir.KN, false, tensor.BF16, tensor.F16},
+		{8, 16, ir.KN, false, tensor.F32, 0},
+		{4, 32, ir.KN, false, tensor.F16, 0},
+		{4, 64, ir.KN, false, tensor.F32, tensor.F32},
+		{4, 32, ir.KN, true, tensor.F16, tensor.F16},
+		{4, 0, ir.KN, true, tensor.BF16, tensor.F32},
+	} {
 		for _, interleave := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d.g%d layout %d interleave %v", c.bits, c.group, c.layout, interleave), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d.g%d layout %d unsigned %v %v+%v interleave %v", c.bits, c.group, c.layout, c.unsigned, c.scale, c.offset, interleave), func(t *testing.T) {
 				outs := []int{32, 24}
 				if interleave {
 					outs = []int{32, 32}
@@ -36,16 +49,18 @@ func TestPanels(t *testing.T) {
 					if c.group > 0 {
 						groups = (k + c.group - 1) / c.group
 					}
-					codes, scales := k*out*c.bits/8, groups*out*2
-					file := make([]byte, 3+codes+scales)
+					codes, scales, offsets := k*out*c.bits/8, groups*out*c.scale.Bytes(), groups*out*c.offset.Bytes()
+					file := make([]byte, 3+codes+scales+offsets)
 					for j := range file {
 						file[j] = byte(r.Uint32())
 					}
 					files[name] = file
 					n.Weights = append(n.Weights, &ir.Weight{
 						Name: name, N: out, K: k, Bits: c.bits, GroupSize: c.group, Layout: c.layout,
-						Codes:  ir.Range{Location: name, Offset: 3, Length: int64(codes)},
-						Scales: ir.Range{Location: name, Offset: int64(3 + codes), Length: int64(scales)},
+						Unsigned: c.unsigned, ScaleType: c.scale, OffsetType: c.offset,
+						Codes:   ir.Range{Location: name, Offset: 3, Length: int64(codes)},
+						Scales:  ir.Range{Location: name, Offset: int64(3 + codes), Length: int64(scales)},
+						Offsets: ir.Range{Location: name, Offset: int64(3 + codes + scales), Length: int64(offsets)},
 					})
 				}
 				packed, p := pack(t, n, files)
@@ -95,6 +110,7 @@ func checkPanels(t *testing.T, n *ir.Node, files map[string][]byte, packed []byt
 		panels += (w.N + 15) / 16
 	}
 	scales := (panels*panelBytes + 63) / 64 * 64
+	offsets := (scales + panels*groups*16*n.Weights[0].ScaleType.Bytes() + 63) / 64 * 64
 	row := 0 // panel
 	for pi := range panels {
 		wi, first := 0, pi*16
@@ -115,9 +131,9 @@ func checkPanels(t *testing.T, n *ir.Node, files map[string][]byte, packed []byt
 					bit = 16*(i%2) + 4*(i/2)
 				}
 				got := dword >> bit & (1<<bits - 1)
-				want := uint32(0)
-				if bits == 4 {
-					want = 8
+				want, flip := uint32(0), uint32(0)
+				if bits == 4 && !w.Unsigned {
+					want, flip = 8, 8
 				}
 				at := kk*w.N + out
 				if w.Layout == ir.NK {
@@ -130,7 +146,7 @@ func checkPanels(t *testing.T, n *ir.Node, files map[string][]byte, packed []byt
 					case 8:
 						want = uint32(file[at])
 					default:
-						want = uint32(file[at/2]>>(4*(at%2))&15) ^ 8
+						want = uint32(file[at/2]>>(4*(at%2))&15) ^ flip
 					}
 				}
 				if got != want {
@@ -138,13 +154,20 @@ func checkPanels(t *testing.T, n *ir.Node, files map[string][]byte, packed []byt
 				}
 			}
 			for g := range groups {
-				got := binary.LittleEndian.Uint16(packed[scales+((row*groups+g)*16+r)*2:])
-				want := uint16(0)
-				if out < w.N {
-					want = binary.LittleEndian.Uint16(file[w.K*w.N*bits/8+2*(g*w.N+out):])
-				}
-				if got != want {
-					t.Fatalf("panel %d output %d group %d: scale %#x, want %#x", pi, out, g, got, want)
+				at := w.K * w.N * bits / 8 // in the file
+				for i, stream := range []struct {
+					at   int
+					size int
+				}{{scales, w.ScaleType.Bytes()}, {offsets, w.OffsetType.Bytes()}} {
+					got := packed[stream.at+((row*groups+g)*16+r)*stream.size:][:stream.size]
+					want := make([]byte, stream.size)
+					if out < w.N {
+						copy(want, file[at+stream.size*(g*w.N+out):])
+					}
+					if !bytes.Equal(got, want) {
+						t.Fatalf("panel %d output %d group %d: stream %d: %x, want %x", pi, out, g, i, got, want)
+					}
+					at += groups * w.N * stream.size
 				}
 			}
 		}
@@ -160,7 +183,7 @@ func checkPanels(t *testing.T, n *ir.Node, files map[string][]byte, packed []byt
 // TestWriteWeightsRefuses checks that a file of the wrong size is an error
 // that names the weight.
 func TestWriteWeightsRefuses(t *testing.T) {
-	w := &ir.Weight{Name: "w", N: 16, K: 32, Bits: 8, Layout: ir.KN, Codes: ir.Range{Location: "f", Length: 512}, Scales: ir.Range{Location: "f", Offset: 512, Length: 32}}
+	w := &ir.Weight{Name: "w", N: 16, K: 32, Bits: 8, Layout: ir.KN, ScaleType: tensor.F16, Codes: ir.Range{Location: "f", Length: 512}, Scales: ir.Range{Location: "f", Offset: 512, Length: 32}}
 	n := &ir.Node{Op: ir.Linear, Type: ir.Type{DType: ir.F32, Rows: 1, Cols: 16}, Weights: []*ir.Weight{w}}
 	_, p := pack(t, n, map[string][]byte{"f": make([]byte, 544)})
 	for _, size := range []int{0, 511, 543} {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/quant"
 )
 
@@ -26,6 +27,15 @@ type Options struct {
 	HeadPrecision string // "": INT8 in an INT4 part, else Precision
 	INT4Group     int    // weights that share a scale; 0: 32
 	INT8Group     int    // 0: a whole output channel
+	// Carried says how the source holds a matrix as codes; ok is false where
+	// the precision decides. It may be nil.
+	Carried func(tensor string) (c Carried, ok bool)
+}
+
+// Carried is how a source holds a matrix as codes.
+type Carried struct {
+	tensor.Coding
+	Columns []int // as in [tensor.Coded]
 }
 
 // Data returns the bytes of an external file of a graph.
@@ -36,7 +46,8 @@ type WeightUse struct {
 	Tensor    string // name in the checkpoint
 	Location  string // relative to the folder of the graph, slashes
 	Format    quant.Format
-	N, K      int // shape of the tensor
+	Carried   *Carried // not nil: the source's codes as they are, Format is not set
+	N, K      int      // shape of the tensor
 	SizeBytes int64
 }
 

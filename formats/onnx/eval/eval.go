@@ -22,7 +22,7 @@ type Value struct {
 	F     []float32
 	I     []int64
 
-	codes []int8 // of an initialiser of Int8 or Int4, in place of I
+	codes []int8 // of an initialiser of Int8, Int4 or Uint4, in place of I
 }
 
 // Bounds of tensors: of what a file holds, so that no size overflows, and of

@@ -72,7 +72,12 @@ func (r *run) load(t *onnx.Tensor) (*Value, error) {
 		for i := range v.codes {
 			v.codes[i] = int8(raw[i/2]<<(4-i%2*4)) >> 4
 		}
-	case onnx.Undefined, onnx.Float, onnx.Uint8, onnx.Bool, onnx.Float16, onnx.BFloat16, onnx.Uint4:
+	case onnx.Uint4:
+		v.codes = make([]int8, n)
+		for i := range v.codes {
+			v.codes[i] = int8(raw[i/2] >> (i % 2 * 4) & 15)
+		}
+	case onnx.Undefined, onnx.Float, onnx.Uint8, onnx.Bool, onnx.Float16, onnx.BFloat16:
 		return nil, fmt.Errorf("type %v is not supported", t.DType)
 	}
 	return v, nil
@@ -126,7 +131,7 @@ func dequantize(a attrs, args []*Value) ([]*Value, error) {
 		return nil, errors.New("zero points are not supported")
 	}
 	if scales.DType != onnx.Float || codes.codes == nil {
-		return nil, fmt.Errorf("codes are %v and scales %v, want an initializer of INT8 or INT4 and FLOAT", codes.DType, scales.DType)
+		return nil, fmt.Errorf("codes are %v and scales %v, want an initializer of INT8, INT4 or UINT4 and FLOAT", codes.DType, scales.DType)
 	}
 	axis, err := a.axis(1, len(codes.Dims))
 	if err != nil {

@@ -51,7 +51,7 @@ func (w *Weight) check() error {
 	switch {
 	case !ok && !a.symmetric():
 		return fmt.Errorf("%s is missing, and the scheme is asymmetric", zeroSuffix[1:])
-	case ok && zero.DType != tensor.I8 && (zero.DType != tensor.I32 || a.format != packed):
+	case ok && !a.symmetric() && zero.DType != tensor.I8 && (zero.DType != tensor.I32 || a.format != packed):
 		return fmt.Errorf("%s of %v, want I8, or I32 where it is packed", zeroSuffix[1:], zero.DType)
 	}
 	if t, ok := w.part(indexSuffix); ok && (t.DType != tensor.I32 && t.DType != tensor.I64 || a.Strategy != perGroup) {
@@ -177,6 +177,14 @@ func (w *Weight) readScales(b []byte, n, groups int) ([]float32, error) {
 func (w *Weight) readZeros(b []byte, n, groups int) ([]int, error) {
 	t, ok := w.part(zeroSuffix)
 	if !ok {
+		return nil, nil
+	}
+	if w.args.symmetric() { // older releases wrote zeros
+		for i, v := range b {
+			if v != 0 {
+				return nil, fmt.Errorf("%s: byte %d is %d, want 0 in a symmetric scheme", zeroSuffix[1:], i, v)
+			}
+		}
 		return nil, nil
 	}
 	want := n * groups

@@ -142,6 +142,8 @@ func (m *Model) add(conf *config, tensors map[string]checkpoint.Tensor, t checkp
 	switch {
 	case args == nil:
 		return errors.New("is compressed, and quantization_config has no target for it")
+	case !isPacked && t.DType != tensor.I8:
+		return fmt.Errorf("is %v with scales, so that nothing is compressed; save the model with save_compressed=True", t.DType)
 	case isPacked != (args.format == packed):
 		return fmt.Errorf("is not of format %s, which quantization_config says", args.format)
 	}

@@ -97,7 +97,7 @@ func TestRefuses(t *testing.T) {
 		{[]byte(`{}`), nil, "config.json: no quantization_config"},
 		{[]byte(`{"quantization_config":[1]}`), nil, "config.json: quantization_config: json"},
 		{settings(`quant_method="gptq"`), nil, `quant_method "gptq" is not supported, only "compressed-tensors"; quantize the model with weight-only INT4`},
-		{settings(`quantization_status="frozen"`), nil, `quantization_status "frozen": the weights are not compressed; save the model`},
+		{settings(`quantization_status="frozen"`), []checkpoint.Tensor{part(".weight", tensor.BF16, 3, 10), part(".weight_scale", tensor.BF16, 3, 3)}, "is BF16 with scales, so that nothing is compressed; save the model"},
 		{settings(`kv_cache_scheme={"num_bits":8}`), nil, "kv_cache_scheme: a quantised KV cache is not supported"},
 		{settings(`sparsity_config={"format":"sparse-24-bitmask"}`), nil, "sparsity_config: sparse weights are not supported"},
 		{settings(`transform_config={"config_groups":{"r":{}}}`), nil, "transform_config: rotated weights are not supported"},
@@ -124,7 +124,7 @@ func TestRefuses(t *testing.T) {
 		{settings(), parts(part(".weight_scale", tensor.F64, 3, 3)), "weight_scale of F64, want F32, F16 or BF16"},
 		{settings(), parts(part(".weight_shape", 0)), "weight_shape is missing"},
 		{settings(groups(`symmetric=false`)), parts(), "weight_zero_point is missing, and the scheme is asymmetric"},
-		{settings(), parts(part(".weight_zero_point", tensor.F32, 3, 3)), "weight_zero_point of F32, want I8, or I32"},
+		{settings(groups(`symmetric=false`)), parts(part(".weight_zero_point", tensor.F32, 3, 3)), "weight_zero_point of F32, want I8, or I32"},
 		{settings(), parts(part(".weight_g_idx", tensor.F32, 10)), "weight_g_idx of F32"},
 		{settings(groups(`strategy="channel"`)), parts(part(".weight_g_idx", tensor.I32, 10)), "for strategy channel"},
 		{settings(`ignore=["m"]`), parts(), "is compressed, and quantization_config has no target for it"},
@@ -194,6 +194,7 @@ type example struct {
 	dt                tensor.DType
 	zeros             tensor.DType // 0: symmetric
 	format            string
+	symmetric         bool // in spite of zero points
 
 	codes  [][]int
 	scales [][]float32
@@ -301,7 +302,7 @@ func (e *example) bytes(t *testing.T, zeroRows, groupCount int) {
 		tensors = append(tensors, part(".weight_zero_point", tensor.I32, per, groupCount))
 	}
 	m, err := compressedtensors.Read(settings(fmt.Sprintf("format=%q", e.format), groups(
-		fmt.Sprintf("num_bits=%d", e.bits), fmt.Sprintf("strategy=%q", e.strategy), fmt.Sprintf("group_size=%d", max(e.group, 1)), fmt.Sprintf("symmetric=%v", e.zeros == 0),
+		fmt.Sprintf("num_bits=%d", e.bits), fmt.Sprintf("strategy=%q", e.strategy), fmt.Sprintf("group_size=%d", max(e.group, 1)), fmt.Sprintf("symmetric=%v", e.zeros == 0 || e.symmetric),
 	)), tensors)
 	if err != nil {
 		t.Fatal(err)
@@ -406,6 +407,7 @@ func TestCarryRefuses(t *testing.T) {
 		{"small shape", example{bits: 4, n: 1, k: 9, strategy: "channel", dt: tensor.F32, format: "pack-quantized"}, func(p map[string][]byte) { p[".weight_shape"][8] = 8 }, "weight_shape: [1 8], and the codes fill [1 16]"},
 		{"rows of the shape", example{bits: 4, n: 1, k: 8, strategy: "channel", dt: tensor.F32, format: "pack-quantized"}, func(p map[string][]byte) { p[".weight_shape"][0] = 2 }, "weight_shape: [2 8]"},
 		{"short shape", example{bits: 4, n: 1, k: 8, strategy: "channel", dt: tensor.F32, format: "pack-quantized"}, func(p map[string][]byte) { p[".weight_shape"] = p[".weight_shape"][:8] }, "weight_shape: 8 bytes of I64, want 2 numbers"},
+		{"symmetric", example{bits: 4, n: 1, k: 8, strategy: "channel", dt: tensor.BF16, zeros: tensor.I8, format: "pack-quantized", symmetric: true}, func(p map[string][]byte) { p[".weight_zero_point"] = []byte{3} }, "weight_zero_point: byte 0 is 3, want 0 in a symmetric scheme"},
 		{"zero points", example{bits: 4, n: 3, k: 8, strategy: "channel", dt: tensor.BF16, zeros: tensor.I8, format: "pack-quantized"}, func(p map[string][]byte) { p[".weight_zero_point"] = nil }, "weight_zero_point: 0 zero points, want 3"},
 		{"packed zero points", example{bits: 4, n: 3, k: 8, strategy: "channel", dt: tensor.BF16, zeros: tensor.I32, format: "pack-quantized"}, func(p map[string][]byte) { p[".weight_zero_point"] = nil }, "weight_zero_point: 0 bytes, want 1 words for 3 rows"},
 		{"wide zero points", example{bits: 4, n: 1, k: 8, strategy: "channel", dt: tensor.BF16, zeros: tensor.I8, format: "pack-quantized"}, func(p map[string][]byte) { p[".weight_zero_point"] = []byte{9} }, "zero point 9 does not fit 4 bits"},

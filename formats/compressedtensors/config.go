@@ -34,7 +34,6 @@ const (
 type config struct {
 	Method    string           `json:"quant_method"`
 	Format    string           `json:"format"`
-	Status    string           `json:"quantization_status"`
 	Groups    map[string]group `json:"config_groups"`
 	Ignore    []string         `json:"ignore"`
 	KVCache   json.RawMessage  `json:"kv_cache_scheme"`
@@ -134,8 +133,6 @@ func (c *config) check() error {
 	switch {
 	case c.Method != "compressed-tensors":
 		return fmt.Errorf("quant_method %q is not supported, only \"compressed-tensors\"; %s", c.Method, instead)
-	case c.Status != "" && c.Status != "compressed":
-		return fmt.Errorf("quantization_status %q: the weights are not compressed; save the model with save_compressed=True", c.Status)
 	case !isNone(c.KVCache):
 		return fmt.Errorf("kv_cache_scheme: a quantised KV cache is not supported; %s", instead)
 	case !isDense(c.Sparsity):

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/llima-build/llima/formats/gguf"
+	"github.com/llima-build/llima/formats/tokenizer"
 )
 
 func TestDecodeRefuses(t *testing.T) {
@@ -327,6 +328,8 @@ func FuzzDecode(f *testing.F) {
 	for arch := range map[string]bool{"llama": true, "gemma3": true, "phi3": true, "lfm2": true} {
 		f.Add(tinyFile(arch).bytes())
 	}
+	f.Add(littleFile().bytes())
+	f.Add(littleFile(text("tokenizer.ggml.model", "gpt2"), text("tokenizer.ggml.pre", "llama-bpe"), texts("tokenizer.ggml.merges", "a a")).bytes())
 	f.Add(file{pairs: []pair{texts("a", "b", "c")}, tensors: []info{{"w", []uint64{256}, 12, 0}}, data: make([]byte, 144)}.bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := gguf.Decode(b)
@@ -354,7 +357,14 @@ func FuzzDecode(f *testing.F) {
 				}
 			}
 		}
-		for _, err := range []error{second(m.Config()), second(m.Sources())} {
+		if v, err := m.Vocabulary(); err == nil {
+			if b, err := v.TokenizerJSON(); err == nil {
+				if tok, err := tokenizer.Load(b); err == nil {
+					tok.Decode(tok.Encode("a<s> \u2581é", true), false)
+				}
+			}
+		}
+		for _, err := range []error{second(m.Config()), second(m.Sources()), second(m.Vocabulary()), second(m.TokenizerConfig())} {
 			if err != nil && !strings.HasPrefix(err.Error(), "gguf: ") {
 				t.Errorf("%v, want the package's name in front", err)
 			}

@@ -2,7 +2,6 @@ package gguf
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/llima-build/llima/formats/tokenizer"
@@ -143,7 +142,7 @@ func (r *reader) id(key string) int {
 		return -1
 	}
 	if n < 0 && err == nil {
-		r.note(fmt.Errorf("gguf: key %q: %d is no token", r.prefix+key, n))
+		r.note(r.m.problem(r.prefix+key, "%d is no token", n))
 	}
 	return n
 }

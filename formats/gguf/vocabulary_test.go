@@ -112,9 +112,17 @@ func TestTokenizerConfig(t *testing.T) {
 	}
 }
 
-// little is the keys of a small vocabulary; each change replaces one.
 func little(change ...pair) *gguf.Model {
-	return tiny("llama", append([]pair{
+	m, err := gguf.Decode(littleFile(change...).bytes())
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// littleFile is the keys of a small vocabulary; each change replaces one.
+func littleFile(change ...pair) file {
+	return tinyFile("llama", append([]pair{
 		text("tokenizer.ggml.model", "llama"), texts("tokenizer.ggml.tokens", "<unk>", "<s>", "▁", "a", "▁a", "aa"),
 		array("tokenizer.ggml.scores", 6, 6, slices.Concat(u32(0), u32(0), u32(0), u32(0), u32(0xbf800000), u32(0xc0000000))),
 		array("tokenizer.ggml.token_type", 5, 6, slices.Concat(u32(2), u32(3), u32(1), u32(1), u32(1), u32(1))),

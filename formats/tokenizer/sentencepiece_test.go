@@ -127,6 +127,27 @@ func TestSentencePieceRefuses(t *testing.T) {
 	}
 }
 
+// TestVocabularyBounds: tokens that can be made in many ways are refused
+// before they are.
+func TestVocabularyBounds(t *testing.T) {
+	for _, c := range []struct {
+		tokens int
+		bytes  func(i int) int
+		want   string
+	}{
+		{1000, func(i int) int { return i + 1 }, "ways to merge each token on average"},
+		{2, func(i int) int { return 1 + 600*i }, "token 1: 601 bytes exceed 512"},
+	} {
+		v := &tokenizer.Vocabulary{BOS: -1, EOS: -1, Unknown: -1}
+		for i := range c.tokens {
+			v.Tokens, v.Scores = append(v.Tokens, strings.Repeat("a", c.bytes(i))), append(v.Scores, 0)
+		}
+		if _, err := v.TokenizerJSON(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("TokenizerJSON() = %v, want %q", err, c.want)
+		}
+	}
+}
+
 // TestClaims: a length that a model claims and does not have costs nothing.
 func TestClaims(t *testing.T) {
 	model := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.BytesType), 4<<30)

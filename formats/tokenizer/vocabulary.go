@@ -48,8 +48,13 @@ type Vocabulary struct {
 	SpaceEaters []int
 }
 
-// maxTokens bounds vocabularies.
-const maxTokens = 1 << 22
+// Bounds on vocabularies. A token of SentencePiece has some tens of bytes, and
+// two ways or three to make it of others.
+const (
+	maxTokens      = 1 << 22
+	maxScoredBytes = 512
+	maxMergesEach  = 64 // on average
+)
 
 // TokenizerJSON writes the vocabulary as a tokenizer.json, which [Load] and
 // Hugging Face's library read. What they cannot do alike is an error.
@@ -78,8 +83,7 @@ func (v *Vocabulary) document() (object, error) {
 	if v.Pre != "" {
 		return doc, v.byteLevel(doc)
 	}
-	v.sentencePiece(doc)
-	return doc, nil
+	return doc, v.sentencePiece(doc)
 }
 
 func (v *Vocabulary) check() error {
@@ -193,7 +197,7 @@ func (v *Vocabulary) template() any {
 }
 
 // sentencePiece describes BPE by scores.
-func (v *Vocabulary) sentencePiece(doc object) {
+func (v *Vocabulary) sentencePiece(doc object) error {
 	ids := v.ids()
 	var normalizers []object
 	replace := func(pattern, content string) object {
@@ -213,19 +217,24 @@ func (v *Vocabulary) sentencePiece(doc object) {
 	doc["pre_tokenizer"] = nil
 	doc["decoder"] = object{"type": "Sequence", "decoders": decoders}
 	_, hasBytes := ids["<0x00>"]
+	merges, err := v.mergesByScore(ids)
+	if err != nil {
+		return err
+	}
 	model := object{
 		"type": "BPE", "dropout": nil, "unk_token": nil, "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
-		"fuse_unk": true, "byte_fallback": hasBytes, "ignore_merges": false, "vocab": ids, "merges": v.mergesByScore(ids),
+		"fuse_unk": true, "byte_fallback": hasBytes, "ignore_merges": false, "vocab": ids, "merges": merges,
 	}
 	if v.Unknown >= 0 {
 		model["unk_token"], _ = v.text(v.Unknown)
 	}
 	doc["model"] = model
+	return nil
 }
 
 // mergesByScore returns every way to make a normal token of two others, by
 // falling score; among equal ones as Hugging Face's converter has them.
-func (v *Vocabulary) mergesByScore(ids map[string]int) [][2]string {
+func (v *Vocabulary) mergesByScore(ids map[string]int) ([][2]string, error) {
 	type scored struct {
 		two         [2]string
 		score       float32
@@ -236,6 +245,9 @@ func (v *Vocabulary) mergesByScore(ids map[string]int) [][2]string {
 		s, ok := v.text(id)
 		if !ok || ids[s] != id || v.typeOf(id) != Normal {
 			continue
+		}
+		if len(s) > maxScoredBytes {
+			return nil, fmt.Errorf("token %d: %d bytes exceed %d", id, len(s), maxScoredBytes)
 		}
 		first := len(all)
 		runes := 0
@@ -248,6 +260,9 @@ func (v *Vocabulary) mergesByScore(ids map[string]int) [][2]string {
 				all = append(all, scored{[2]string{s[:i], s[i:]}, v.Scores[id], runes, utf8.RuneCountInString(s) - runes})
 			}
 		}
+		if len(all) > maxMergesEach*len(v.Tokens) {
+			return nil, fmt.Errorf("token %d: more than %d ways to merge each token on average", id, maxMergesEach)
+		}
 		slices.SortStableFunc(all[first:], func(a, b scored) int {
 			return cmp.Or(cmp.Compare(ids[a.two[0]], ids[b.two[0]]), cmp.Compare(ids[a.two[1]], ids[b.two[1]]))
 		})
@@ -259,7 +274,7 @@ func (v *Vocabulary) mergesByScore(ids map[string]int) [][2]string {
 	for i, m := range all {
 		out[i] = m.two
 	}
-	return out
+	return out, nil
 }
 
 // mergeable reports whether a piece of text can be a token on the way to a

@@ -138,8 +138,10 @@ func (m *Model) add(conf *config, tensors map[string]checkpoint.Tensor, t checkp
 			return nil
 		}
 	}
-	args := conf.of(module, classOf(module))
+	args, err := conf.of(module, classOf(module))
 	switch {
+	case err != nil:
+		return fmt.Errorf("quantization_config: %w", err)
 	case args == nil:
 		return errors.New("is compressed, and quantization_config has no target for it")
 	case !isPacked && t.DType != tensor.I8:

@@ -129,6 +129,9 @@ func TestRefuses(t *testing.T) {
 		{settings(groups(`strategy="channel"`)), parts(part(".weight_g_idx", tensor.I32, 10)), "for strategy channel"},
 		{settings(`ignore=["m"]`), parts(), "is compressed, and quantization_config has no target for it"},
 		{settings(groups(`targets=["re:other"]`)), parts(), "has no target for it"},
+		{settings(groups(`targets=["re:(x+x+)+y"]`)), []checkpoint.Tensor{
+			{Info: tensor.Info{Name: strings.Repeat("x", 60) + ".weight_packed", DType: tensor.I32, Shape: []int{3, 2}}},
+		}, `"re:(x+x+)+y" takes more than 1s to match`},
 		{settings(`format="int-quantized"`), parts(), "is not of format int-quantized"},
 		{settings(), []checkpoint.Tensor{part(".weight", tensor.I8, 3, 10), part(".weight_scale", tensor.BF16, 3, 3)}, "is not of format pack-quantized"},
 		{settings(), []checkpoint.Tensor{part(".weight_scale", tensor.BF16, 3, 3)}, `tensor "m.weight_scale": belongs to no weight_packed or weight`},

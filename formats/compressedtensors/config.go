@@ -244,37 +244,43 @@ func newPattern(s string) (pattern, error) {
 }
 
 // rank says how closely a pattern names a module: 0 not at all, then by class,
-// by regular expression, by name.
-func (p pattern) rank(module, class string) int {
+// by regular expression, by name. An expression that takes too long is an error.
+func (p pattern) rank(module, class string) (int, error) {
 	switch {
 	case p.text == module:
-		return 3
+		return 3, nil
 	case p.re != nil:
-		if ok, err := p.re.MatchString(module); ok && err == nil {
-			return 2
+		ok, err := p.re.MatchString(module)
+		if err != nil {
+			return 0, fmt.Errorf("%q takes more than %v to match %q", p.text, matchTimeout, module)
+		}
+		if ok {
+			return 2, nil
 		}
 	case p.text == class:
-		return 1
+		return 1, nil
 	}
-	return 0
-}
-
-// ignored reports whether a module is left as it is.
-func (c *config) ignored(module, class string) bool {
-	return slices.ContainsFunc(c.ignore, func(p pattern) bool { return p.rank(module, class) > 0 })
+	return 0, nil
 }
 
 // of returns how a module is quantised: the closest target wins, and among
-// equals the first by group and position. nil: it is not.
-func (c *config) of(module, class string) *args {
-	if c.ignored(module, class) {
-		return nil
+// equals the first by group and position. nil: it is not, since no target
+// names it or ignore does.
+func (c *config) of(module, class string) (*args, error) {
+	for _, p := range c.ignore {
+		if r, err := p.rank(module, class); r > 0 || err != nil {
+			return nil, err
+		}
 	}
 	best, found := 0, (*args)(nil)
 	for _, s := range c.schemes {
-		if r := s.rank(module, class); r > best {
+		r, err := s.rank(module, class)
+		if err != nil {
+			return nil, err
+		}
+		if r > best {
 			best, found = r, s.args
 		}
 	}
-	return found
+	return found, nil
 }

@@ -35,6 +35,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"cut in the counts", file{}.bytes()[:12], "offset 8: want 8 bytes, the file has 4 more"},
 		{"many tensors", file{counts: []uint64{1 << 40, 0}}.bytes(), "offset 8: 1099511627776 tensors and 0 keys cannot be in the 0 bytes"},
 		{"many keys", file{counts: []uint64{0, math.MaxUint64}}.bytes(), "18446744073709551615 keys cannot be in"},
+		{"very many keys", append(file{counts: []uint64{0, 1 << 17}}.bytes(), make([]byte, 2<<20)...), "0 tensors and 131072 keys, want at most 1048576 and 65536"},
 		{"cut in a key", file{counts: []uint64{0, 2}, pairs: []pair{number("aaaaaaaaaaaaaaaaaaaa", 1)}}.bytes(), "want 8 bytes, the file has 0 more"},
 		{"empty key", keys(number("", 1)), "a key of 0 bytes, want 1 to 65535"},
 		{"long key", keys(number(strings.Repeat("k", 65536), 1)), "a key of 65536 bytes"},

@@ -20,6 +20,8 @@ const (
 	maxDims          = 4
 	defaultAlignment = 32
 	maxAlignment     = 1 << 20
+	maxPairs         = 1 << 16
+	maxTensors       = 1 << 20
 )
 
 // The least bytes that a pair and a tensor's description take: no count of
@@ -66,6 +68,9 @@ func parse(data []byte) (*header, error) {
 	}
 	if left := uint64(p.Len()); tensors > left/minTensorBytes || pairs > left/minPairBytes {
 		return nil, p.fail(8, "%d tensors and %d keys cannot be in the %d bytes that follow", tensors, pairs, left)
+	}
+	if tensors > maxTensors || pairs > maxPairs {
+		return nil, p.fail(8, "%d tensors and %d keys, want at most %d and %d", tensors, pairs, maxTensors, maxPairs)
 	}
 	h := &header{metadata: newMetadata()}
 	for range pairs {

@@ -52,6 +52,10 @@ func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.Lis
 		}
 		m.Checkpoint = ck
 		g.Models = append(g.Models, m)
+		if err := m.settleHead(); err != nil {
+			diags = append(diags, sourceError(c, err))
+			continue
+		}
 		if err := m.addTargets(); err != nil {
 			diags = append(diags, sourceError(c, err))
 		}

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,6 +57,32 @@ func sourceError(c *config.Model, err error) diag.Diagnostic {
 		}
 	}
 	return diag.Diagnostic{Severity: diag.Error, Summary: "Unusable model source", Subject: &r, Detail: detail}
+}
+
+// settleHead gives the model the output head that its checkpoint has: one that
+// is not the embeddings counts although the configuration calls the two tied,
+// as transformers has it.
+func (m *Model) settleHead() error {
+	if !m.Arch.TieWordEmbeddings {
+		return nil
+	}
+	embeddings, ok := m.Checkpoint.Tensor(m.Arch.EmbeddingName())
+	head, ok2 := m.Checkpoint.Tensor(m.Arch.UntiedHeadName())
+	if !ok || !ok2 {
+		return nil
+	}
+	a, err := m.Checkpoint.Bytes(embeddings)
+	if err != nil {
+		return err
+	}
+	b, err := m.Checkpoint.Bytes(head)
+	if err != nil {
+		return err
+	}
+	if head.DType != embeddings.DType || !bytes.Equal(a, b) {
+		m.Arch.Untie()
+	}
+	return nil
 }
 
 // Properties returns what rules see as "model".

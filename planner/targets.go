@@ -137,7 +137,7 @@ func (m *Model) addPart(p Part) (onnx, quantize, compile *Target, err error) {
 	if p.ID.Part != addr.Cache {
 		onnx.Params.Set("layer", p.ID.Index)
 	}
-	if p.ID.Part != addr.Post { // the others address the KV cache
+	if p.ID.Part == addr.Pre || p.ID.Part == addr.Cache { // they address the KV cache
 		onnx.Params.Set("context_length", m.Params.ContextTokens)
 		onnx.where("context_length", m.Config.ContextRange)
 	}
@@ -148,7 +148,7 @@ func (m *Model) addPart(p Part) (onnx, quantize, compile *Target, err error) {
 		onnx.Params.Set("future_token_mask_size", m.Params.MaskTokens)
 		onnx.where("future_token_mask_size", m.Config.MaskRange)
 	}
-	if p.ID.Part == addr.Post && p.ID.Index == a.NumHiddenLayers-1 {
+	if (p.ID.Part == addr.Post || p.ID.Part == addr.Conv) && p.ID.Index == a.NumHiddenLayers-1 {
 		onnx.Params.Set("return_logits", m.Params.ReturnLogits)
 	}
 	var places []string

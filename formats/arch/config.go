@@ -310,6 +310,15 @@ func (c *Config) HeadName() string {
 	return c.family.names.head
 }
 
+// UntiedHeadName returns what the matrix of an output head of its own is called.
+func (c *Config) UntiedHeadName() string { return c.family.names.head }
+
+// Untie gives the model an output head of its own.
+func (c *Config) Untie() {
+	c.TieWordEmbeddings = false
+	c.shapes = sync.OnceValue(c.allShapes)
+}
+
 // Parts lists the parts of the model: prefill, then decode; by layer.
 func (c *Config) Parts() []addr.PartID {
 	var out []addr.PartID

@@ -40,14 +40,13 @@ func (c *Config) features(raw *rawConfig) error {
 }
 
 func (c *Config) activation(raw *rawConfig) error {
-	key, name := c.family.activation, ""
-	switch key {
-	case "":
+	key := c.family.activation
+	if key == "" {
 		c.Activation = SiLU
 		return nil
-	case "hidden_act":
-		name = or(raw.HiddenAct, "")
-	default:
+	}
+	name := or(raw.HiddenAct, "")
+	if key == "hidden_activation" {
 		name = or(raw.HiddenActivation, "")
 	}
 	var ok bool

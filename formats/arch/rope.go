@@ -143,7 +143,7 @@ func (c *Config) rope(raw *rawConfig, name string, p *ropeParameters, theta floa
 			r.Name = name
 		}
 		for _, f := range r.Inv {
-			if !(f >= 0 && f <= 1e6) {
+			if !(f >= 0 && f <= 16) { // beyond, angles leave the range of sinCos
 				return fmt.Errorf("rope_type %q: inverse frequency %v", kind, f)
 			}
 		}

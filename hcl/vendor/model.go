@@ -140,10 +140,12 @@ func (a *Args) unsupported() diag.List {
 			out = append(out, d)
 		}
 	}
-	for _, o := range []struct{ long, what string }{
-		{"lora_name", "compile LoRA adapters"}, {"input_height", "compile vision towers"}, {"input_width", "compile vision towers"},
+	for _, o := range []struct{ long, block, what string }{
+		{"lora_name", "adapter", "compile LoRA adapters"},
+		{"input_height", "vision", "compile vision towers"},
+		{"input_width", "vision", "compile vision towers"},
 	} {
-		if a.given[o.long] {
+		if block, ok := model.Block(o.block); ok && block.CheckOnly && a.given[o.long] {
 			at := a.argument(o.long)
 			out = append(out, diag.Diagnostic{
 				Severity: diag.Error, Summary: "Not supported by this version", Subject: &at,

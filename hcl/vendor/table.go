@@ -96,8 +96,9 @@ func (c *condition) cost() float64 {
 
 // decisionRule is a rule of the list that is being made.
 type decisionRule struct {
-	when condition
-	then outcome
+	when  condition
+	then  outcome
+	where bits // the points at which when holds
 }
 
 // decisionList is rules of which the first that holds decides, and what holds
@@ -105,25 +106,6 @@ type decisionRule struct {
 type decisionList struct {
 	rules     []decisionRule
 	otherwise outcome
-}
-
-func (l *decisionList) decide(p *point) outcome {
-	for i := range l.rules {
-		if l.rules[i].when.holds(p) {
-			return l.rules[i].then
-		}
-	}
-	return l.otherwise
-}
-
-// agrees reports whether the list decides on every point as is wanted.
-func (l *decisionList) agrees(points []point) bool {
-	for i := range points {
-		if l.decide(&points[i]) != points[i].want {
-			return false
-		}
-	}
-	return true
 }
 
 func (l *decisionList) cost() float64 {
@@ -149,7 +131,7 @@ func compact(points []point) decisionList {
 	for i, otherwise := range t.outcomes[:min(len(t.outcomes), 6)] {
 		for way := range 2 {
 			l := t.cover(otherwise, way == 1)
-			l.simplify(points)
+			t.simplify(&l)
 			if i+way == 0 || l.cost() < best.cost() {
 				best = l
 			}
@@ -168,6 +150,7 @@ type table struct {
 	wants      map[outcome]bits
 	candidates []condition
 	holds      []bits // where each candidate does
+	all        bits
 }
 
 func newTable(points []point) *table {
@@ -183,26 +166,44 @@ func newTable(points []point) *table {
 		count[p.want]++
 	}
 	slices.SortStableFunc(t.outcomes, func(a, b outcome) int { return cmp.Compare(count[b], count[a]) })
+	t.all = t.where(&condition{})
 	for c := range t.candidates {
-		where := make(bits, words)
-		for i := range points {
-			if t.candidates[c].holds(&points[i]) {
-				where[i/64] |= 1 << (i % 64)
-			}
-		}
-		t.holds = append(t.holds, where)
+		t.holds = append(t.holds, t.where(&t.candidates[c]))
 	}
 	return t
+}
+
+// where returns the points at which a condition holds.
+func (t *table) where(c *condition) bits {
+	out := make(bits, (len(t.points)+63)/64)
+	for i := range t.points {
+		if c.holds(&t.points[i]) {
+			out[i/64] |= 1 << (i % 64)
+		}
+	}
+	return out
+}
+
+// agrees reports whether a list decides on every point as is wanted.
+func (t *table) agrees(l *decisionList) bool {
+	undecided := slices.Clone(t.all)
+	for _, r := range l.rules {
+		want := t.wants[r.then]
+		for i, w := range r.where {
+			if w&undecided[i]&^want[i] != 0 {
+				return false
+			}
+			undecided[i] &^= w
+		}
+	}
+	return !undecided.besides(t.wants[l.otherwise])
 }
 
 // cover chooses rules, the widest first, until all points that differ from
 // otherwise are decided. A rule holds for undecided points of one outcome only.
 func (t *table) cover(otherwise outcome, byCost bool) decisionList {
 	l := decisionList{otherwise: otherwise}
-	undecided := make(bits, len(t.wants[otherwise]))
-	for i := range t.points {
-		undecided[i/64] |= 1 << (i % 64)
-	}
+	undecided := slices.Clone(t.all)
 	for undecided.besides(t.wants[otherwise]) {
 		best, bestScore := -1, 0.0
 		var then outcome
@@ -222,7 +223,7 @@ func (t *table) cover(otherwise outcome, byCost bool) decisionList {
 		if best < 0 {
 			panic("llima: internal error: a part that no condition tells from the others")
 		}
-		l.rules = append(l.rules, decisionRule{t.candidates[best], then})
+		l.rules = append(l.rules, decisionRule{t.candidates[best], then, t.holds[best]})
 		for i, w := range t.holds[best] {
 			undecided[i] &^= w
 		}
@@ -262,22 +263,15 @@ func (t *table) gain(c int, undecided bits) (gain int, then outcome) {
 
 // simplify drops what the rules do not need, and moves rules where they need
 // less.
-func (l *decisionList) simplify(points []point) {
+func (t *table) simplify(l *decisionList) {
 	for improved := true; improved; {
 		improved = false
 		for i := range l.rules {
-			for to := range l.rules {
-				for _, when := range simpler(l.rules[i].when, to != i) {
-					next := l.moved(i, to, when)
-					if next.cost() < l.cost() && next.agrees(points) {
-						*l, improved = next, true
-					}
-				}
-			}
+			improved = t.relax(l, i) || improved
 		}
 		for i := 0; i < len(l.rules); i++ {
 			next := decisionList{slices.Delete(slices.Clone(l.rules), i, i+1), l.otherwise}
-			if next.agrees(points) {
+			if t.agrees(&next) {
 				*l, improved = next, true
 				i--
 			}
@@ -285,15 +279,32 @@ func (l *decisionList) simplify(points []point) {
 	}
 }
 
-// moved returns the list with rule i at another place and under another
-// condition.
-func (l *decisionList) moved(i, to int, when condition) decisionList {
-	rules := slices.Delete(slices.Clone(l.rules), i, i+1)
-	return decisionList{slices.Insert(rules, to, decisionRule{when, l.rules[i].then}), l.otherwise}
+// relax looks for a place at which rule i needs to ask less.
+func (t *table) relax(l *decisionList, i int) bool {
+	for _, when := range simpler(l.rules[i].when) {
+		rule := decisionRule{when, l.rules[i].then, t.where(&when)}
+		for step := range 2 * len(l.rules) { // its own place, then nearer ones first
+			to := i + (step+1)/2
+			if step%2 == 1 {
+				to = i - (step+1)/2
+			}
+			if to < 0 || to >= len(l.rules) {
+				continue
+			}
+			rules := slices.Delete(slices.Clone(l.rules), i, i+1)
+			next := decisionList{slices.Insert(rules, to, rule), l.otherwise}
+			if t.agrees(&next) {
+				*l = next
+				return true
+			}
+		}
+	}
+	return false
 }
 
-// simpler returns a condition with one or two of its questions left out.
-func simpler(c condition, two bool) []condition {
+// simpler returns a condition with some of its questions left out, those that
+// ask least first.
+func simpler(c condition) []condition {
 	drops := []func(*condition){
 		func(c *condition) { c.byPart, c.part = 0, 0 }, func(c *condition) { c.byGroup = 0 },
 		func(c *condition) { c.low = 0 }, func(c *condition) { c.high = 0 },
@@ -307,13 +318,13 @@ func simpler(c condition, two bool) []condition {
 			out = append(out, one)
 		}
 		for _, also := range drops[i+1:] {
-			if both := one; two {
-				also(&both)
-				if both.cost() < one.cost() {
-					out = append(out, both)
-				}
+			both := one
+			also(&both)
+			if both.cost() < one.cost() {
+				out = append(out, both)
 			}
 		}
 	}
+	slices.SortStableFunc(out, func(a, b condition) int { return cmp.Compare(a.cost(), b.cost()) })
 	return out
 }

@@ -87,3 +87,35 @@ func golden(t *testing.T, file, got string) {
 		t.Errorf("%s: got\n%s\nwant\n%s", file, got, want)
 	}
 }
+
+// TestQuantised asks a configuration file about a model whose weights are
+// quantised already: its precisions are not used, and a note says so.
+func TestQuantised(t *testing.T) {
+	dir := t.TempDir()
+	script := "def get_layer_configuration(m, layer):\n    if layer['part'] == 'CACHE':\n        return {'precision': 'BF16', 'compile': layer['index'] < 2}\n    return {'precision': 'A_BF16_W_INT4'}\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.py"), []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	line := []string{"x.gguf", "-c", "config.py"}
+	a, err := vendor.Parse(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, diags := a.Config(dir, nil)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	quantised := props
+	quantised.Format = "gguf"
+	d, notes := cfg.Models[0].Rules.Decide(quantised, layer)
+	if d.Precision != config.BF16 || len(notes) != 1 || notes.HasErrors() || notes[0].Summary != "Precision has no effect" {
+		t.Errorf("Decide = %+v, %v, want the default and a note", d, notes)
+	}
+	text, diags := vendor.Import(a, line, filepath.Join(dir, "llima.hcl"), cfg.Models[0], quantised, partsOf(4, false))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	if s := string(text); strings.Contains(s, "precision") || !strings.Contains(s, `layer.part == "CACHE" && layer.index >= 2`) || !strings.Contains(s, `output = "x"`) {
+		t.Errorf("Import = %s, want no precision, and the rule for CACHE", s)
+	}
+}

@@ -69,6 +69,19 @@ func operatorFunctions() map[string]function {
 		"import": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			return importName(str(args[0]), str(args[1]))
 		},
+		"sequence of": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			seq, ok := args[0].(starlark.Indexable)
+			n, _ := starlark.AsInt32(args[1])
+			return starlark.Bool(ok && !isString(args[0]) && seq.Len() == n), nil
+		},
+		"dict with": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			d, ok := args[0].(*starlark.Dict)
+			if !ok || len(args) == 1 {
+				return starlark.Bool(ok), nil
+			}
+			_, found, err := lookup(d, args[1])
+			return starlark.Bool(found), unhashable(err)
+		},
 		"class": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			n := &namespace{"class " + str(args[0]), starlark.StringDict{}}
 			for _, a := range args[1:] {

@@ -221,7 +221,9 @@ func (p *parser) compound() *stmt {
 		p.class(s)
 	case p.is("@"):
 		return p.decorated()
-	case p.is("try", "with", "async") || p.matches():
+	case p.matches():
+		p.match(s)
+	case p.is("try", "with", "async"):
 		s.kind, s.text = stRefused, t.text
 		p.skipCompound(t.text)
 	default:
@@ -349,6 +351,31 @@ func (p *parser) matches() bool {
 		}
 	}
 	return false
+}
+
+// match reads a match statement. Patterns are read as expressions, which
+// they look like.
+func (p *parser) match(s *stmt) {
+	p.at++
+	s.kind, s.value = stMatch, p.expressions()
+	s.end = p.expect(":").end
+	if p.peek().kind != tokNewline || p.tokens[p.at+1].kind != tokIndent {
+		p.fail(s.start, s.end, "Below match the cases should stand, indented.")
+		return
+	}
+	p.at += 2
+	for p.err == nil && p.peek().kind != tokDedent && p.peek().kind != tokEOF {
+		t := p.peek()
+		c := &stmt{kind: stCase, start: t.start, end: t.end}
+		p.expect("case")
+		c.targets = []*expr{p.targets()}
+		if p.accept("if") {
+			c.value = p.namedExpression()
+		}
+		c.body = p.block()
+		s.body = append(s.body, c)
+	}
+	p.next()
 }
 
 // skipCompound skips a statement that is refused, with its blocks.

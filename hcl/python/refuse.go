@@ -10,7 +10,7 @@ var refusals = map[string][2]string{
 	"with":     {"with", "Files cannot be opened; write their content into the script as a list or a dict."},
 	"async":    {"async", "Write an ordinary function or loop."},
 	"await":    {"await", "Call an ordinary function."},
-	"match":    {"match", "Write if and elif:\n\n    if layer[\"part\"] == \"PRE\":\n        …\n    elif layer[\"part\"] in (\"CACHE\", \"POST\"):"},
+	"pattern":  {"this pattern", "Patterns are literals, dotted names, alternatives with |, _, and lists, tuples and dicts of these. What else there is to test stands in if and elif, or behind the pattern:\n\n    case _ if layer[\"index\"] > 20:"},
 	"global":   {"global", "The function is asked about the parts in no particular order, so it may not change names of the script. Return the value, or compute it at the top of the file."},
 	"nonlocal": {"nonlocal", "Return the value, or keep it in a list or a dict of the outer function."},
 	"yield":    {"yield", "Collect the values in a list and return it."},

@@ -55,6 +55,9 @@ func (t *translator) stmt(s *stmt) []syntax.Stmt {
 		return []syntax.Stmt{&syntax.BranchStmt{Token: syntax.CONTINUE, TokenPos: at}}
 	case stIf:
 		return []syntax.Stmt{&syntax.IfStmt{If: at, Cond: t.expr(s.value), True: t.statements(s.body), ElsePos: at, False: t.statements(s.orelse)}}
+	case stMatch:
+		return t.match(s, at)
+	case stCase: // only within stMatch
 	case stWhile, stFor:
 		return t.loop(s, at)
 	case stDef:
@@ -177,6 +180,62 @@ func (t *translator) loop(s *stmt, at syntax.Position) []syntax.Stmt {
 	}
 	values := t.builtin("iter", s.value, t.expr(s.value))
 	return []syntax.Stmt{&syntax.ForStmt{For: at, Vars: t.target(s.targets[0]), X: values, Body: t.statements(s.body)}}
+}
+
+// match translates a match statement to conditions on a name for its subject.
+func (t *translator) match(s *stmt, at syntax.Position) []syntax.Stmt {
+	subject := t.temp()
+	out := []syntax.Stmt{t.assign(t.ident(subject, at), t.expr(s.value), at)}
+	var chain []syntax.Stmt
+	for _, c := range slices.Backward(s.body) {
+		p := t.pos(c.start, c.end)
+		test := t.pattern(c.targets[0], func() syntax.Expr { return t.ident(subject, p) }, 0)
+		if c.value != nil {
+			test = &syntax.BinaryExpr{X: test, OpPos: p, Op: syntax.AND, Y: t.expr(c.value)}
+		}
+		chain = []syntax.Stmt{&syntax.IfStmt{If: p, Cond: test, True: t.statements(c.body), ElsePos: p, False: chain}}
+	}
+	return append(out, chain...)
+}
+
+// pattern translates the test of a value against a pattern: literals, None,
+// True, False, alternatives, "_", sequences and dicts of these. Names would
+// be assigned to, which nobody should have to guess.
+func (t *translator) pattern(e *expr, value func() syntax.Expr, depth int) syntax.Expr {
+	at := t.pos(e.start, e.end)
+	and := func(x, y syntax.Expr) syntax.Expr { return &syntax.BinaryExpr{X: x, OpPos: at, Op: syntax.AND, Y: y} }
+	within := func(key syntax.Expr) func() syntax.Expr {
+		return func() syntax.Expr { return t.builtin("[]", e, value(), key) }
+	}
+	whole := func(i int) syntax.Expr { return &syntax.Literal{Token: syntax.INT, TokenPos: at, Value: int64(i)} }
+	switch {
+	case depth > maxNesting/8:
+	case e.kind == exName && e.text == "_":
+		return t.ident("True", at)
+	case e.kind == exName && slices.Contains(keywords, e.text):
+		return t.builtin("is", e, value(), t.expr(e))
+	case e.kind == exNumber, e.kind == exString, e.kind == exAttr, e.kind == exUnary && e.args[0].kind == exNumber:
+		return t.builtin("==", e, value(), t.expr(e))
+	case e.kind == exBinary && e.text == "|":
+		return &syntax.ParenExpr{Lparen: at, X: &syntax.BinaryExpr{
+			X: t.pattern(e.args[0], value, depth+1), OpPos: at, Op: syntax.OR, Y: t.pattern(e.args[1], value, depth+1),
+		}, Rparen: at}
+	case e.kind == exTuple, e.kind == exList:
+		test := t.builtin("sequence of", e, value(), whole(len(e.args)))
+		for i, x := range e.args {
+			test = and(test, t.pattern(x, within(whole(i)), depth+1))
+		}
+		return test
+	case e.kind == exDict && !slices.Contains(e.args, nil):
+		test := t.builtin("dict with", e, value())
+		for i := 0; i < len(e.args); i += 2 {
+			test = and(test, t.builtin("dict with", e, value(), t.expr(e.args[i])))
+			test = and(test, t.pattern(e.args[i+1], within(t.expr(e.args[i])), depth+1))
+		}
+		return test
+	}
+	t.refuse("pattern", e.start, e.end)
+	return t.ident("True", at)
 }
 
 func (t *translator) def(s *stmt, at syntax.Position) []syntax.Stmt {

@@ -74,6 +74,8 @@ const (
 	stWhile   // value, body, orelse
 	stFor     // targets[0], value, body, orelse
 	stDef     // text is the name; params, body, decorators
+	stMatch   // value, body: of stCase
+	stCase    // targets[0] is the pattern; value is the guard, nil where there is none; body
 	stClass   // text is the name; targets are the bases, body, decorators
 	stImport  // text is the module, "" where names are imported from none; names
 	stRaise   // value, nil where there is none

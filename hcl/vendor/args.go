@@ -259,6 +259,9 @@ func (a *Args) finish(rest, unknown []string) error {
 		return fmt.Errorf("--lora_name is given %d times and --lora_path %d times: each adapter needs both", len(a.LoRANames), len(a.LoRAPaths))
 	}
 	for i, name := range a.LoRANames {
+		if label(name) != name {
+			return fmt.Errorf("argument --lora_name: '%s': a name, which becomes a folder's, has letters, digits, _, - and . only", name)
+		}
 		if slices.Contains(a.LoRANames[:i], name) {
 			return fmt.Errorf("argument --lora_name: '%s' is given twice", name)
 		}

@@ -119,3 +119,24 @@ func TestQuantised(t *testing.T) {
 		t.Errorf("Import = %s, want no precision, and the rule for CACHE", s)
 	}
 }
+
+// TestImportNames imports command lines whose paths HCL would take apart if
+// they were not written with care.
+func TestImportNames(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a b", `q"uote`, "${var.x}", "%{if true}", `back\slash`, "#x", "tab\tnew\nline", "模型", "-dash", "a'b", "..hidden", "$${x}"} {
+		line := []string{"--max_num_tokens", "512", "--output", "out/" + name, "--", name}
+		a, err := vendor.Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, diags := a.Config(dir, nil)
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		text, diags := vendor.Import(a, line, filepath.Join(dir, "llima.hcl"), cfg.Models[0], config.Properties{}, nil)
+		if diags.HasErrors() {
+			t.Errorf("%q: %v\n%s", name, diags, text)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package python_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func TestExpressions(t *testing.T) {
 
 // evaluate returns the repr of an expression.
 func evaluate(text string) string {
-	s, diags := python.Load("e.py", fmt.Sprintf("def f():\n    return repr(%s)\n", text), "f", nil)
+	s, diags := python.Load(context.Background(), "e.py", fmt.Sprintf("def f():\n    return repr(%s)\n", text), "f", nil)
 	if diags.HasErrors() {
 		return "refused: " + diags[0].Detail
 	}

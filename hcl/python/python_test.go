@@ -1,6 +1,7 @@
 package python_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -72,7 +73,7 @@ func run(t *testing.T, file string) string {
 	t.Helper()
 	const layers = 28
 	var printed strings.Builder
-	s, diags := python.Load(filepath.Base(file), read(t, file), entry, func(text string) { printed.WriteString(text) })
+	s, diags := python.Load(t.Context(), filepath.Base(file), read(t, file), entry, func(text string) { printed.WriteString(text) })
 	if diags.HasErrors() {
 		t.Fatalf("%s: %v", file, diags)
 	}
@@ -164,7 +165,7 @@ func TestRefused(t *testing.T) {
 	}
 	var all strings.Builder
 	for _, f := range archive.Files {
-		s, diags := python.Load(f.Name, string(f.Data), entry, nil)
+		s, diags := python.Load(t.Context(), f.Name, string(f.Data), entry, nil)
 		if !diags.HasErrors() {
 			_, _, problem := s.Call(python.Dict{{Key: "num_hidden_layers", Value: 28}},
 				python.Dict{{Key: "part", Value: "PRE"}, {Key: "is_group", Value: true}, {Key: "index", Value: 5}})
@@ -211,7 +212,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add(string(file.Data))
 	}
 	f.Fuzz(func(t *testing.T, src string) {
-		s, diags := python.Load("config.py", src, entry, nil)
+		s, diags := python.Load(t.Context(), "config.py", src, entry, nil)
 		for _, d := range diags {
 			if d.Detail == "" || strings.Contains(d.Detail, "$") && !strings.Contains(src, "$") {
 				t.Errorf("%q: %s", src, d.Detail)
@@ -253,5 +254,15 @@ func TestAgainstPython(t *testing.T) {
 		if got, want := read(t, golden), read(t, filepath.Join("testdata/configs", filepath.Base(golden))); got != want {
 			t.Errorf("%s: CPython gives\n%s\nstored is\n%s", filepath.Base(file), firstDifference(got, want), firstDifference(want, got))
 		}
+	}
+}
+
+// TestInterrupted ends a script from outside.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, diags := python.Load(ctx, "config.py", "x = 0\nwhile True:\n    x += 1\n", entry, nil)
+	if !diags.HasErrors() || !strings.Contains(diags[0].Detail, "interrupted") {
+		t.Errorf("Load with an ended context = %v, want it interrupted", diags)
 	}
 }

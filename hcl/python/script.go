@@ -1,6 +1,7 @@
 package python
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +25,7 @@ type Script struct {
 	Returns []diag.Range // the return statements of the function, in order
 	Where   diag.Range   // the function
 
+	ctx    context.Context
 	file   string
 	places []diag.Range
 	fn     starlark.Callable
@@ -43,10 +45,13 @@ type Dict []Item
 // Other is a value that has no Go type here.
 type Other struct{ Type, Text string }
 
+// Endless is the summary of what is said of a script that takes too many steps.
+const Endless = "The script does not end"
+
 // Load reads a script and runs what stands outside of functions. entry is the
 // function that [Script.Call] calls; print gets what the script prints, and
-// may be nil.
-func Load(file, src, entry string, print func(text string)) (*Script, diag.List) {
+// may be nil. Once ctx ends the script does as well, then and in calls.
+func Load(ctx context.Context, file, src, entry string, print func(text string)) (*Script, diag.List) {
 	body, problem := parse(file, strings.TrimPrefix(src, "\ufeff"))
 	if problem != nil {
 		return nil, diag.List{*problem}
@@ -68,14 +73,15 @@ func Load(file, src, entry string, print func(text string)) (*Script, diag.List)
 	if t.diags.HasErrors() {
 		return nil, t.diags
 	}
-	s := &Script{Returns: t.returns, file: file, places: t.places, print: print}
+	s := &Script{Returns: t.returns, ctx: ctx, file: file, places: t.places, print: print}
 	names := universe()
 	program, err := starlark.FileProgram(f, names.Has)
 	if err != nil {
 		return nil, s.resolveErrors(err, f, names)
 	}
-	th := s.thread()
+	th, release := s.thread()
 	globals, err := program.Init(th, names)
+	release()
 	if err != nil {
 		return nil, diag.List{s.failure(err)}
 	}
@@ -119,14 +125,15 @@ func (s *Script) find(globals starlark.StringDict, entry string, functions []str
 	return nil, diag.List{d}
 }
 
-func (s *Script) thread() *starlark.Thread {
-	th := &starlark.Thread{Name: s.file, Print: func(_ *starlark.Thread, text string) {
+// thread returns a thread that ends with the context, until it is released.
+func (s *Script) thread() (th *starlark.Thread, release func() bool) {
+	th = &starlark.Thread{Name: s.file, Print: func(_ *starlark.Thread, text string) {
 		if s.print != nil {
 			s.print(text)
 		}
 	}}
 	th.SetMaxExecutionSteps(maxSteps)
-	return th
+	return th, context.AfterFunc(s.ctx, func() { th.Cancel("interrupted") })
 }
 
 // Call calls the function with dicts, and returns what it returns and which
@@ -136,7 +143,8 @@ func (s *Script) Call(args ...Dict) (value any, at int, problem *diag.Diagnostic
 	for i, a := range args {
 		in[i] = toStarlark(a)
 	}
-	th := s.thread()
+	th, release := s.thread()
+	defer release()
 	v, err := starlark.Call(th, s.fn, in, nil)
 	if err != nil {
 		d := s.failure(err)
@@ -176,7 +184,7 @@ func (s *Script) failure(err error) diag.Diagnostic {
 	case raised:
 		text = sentence(exception.Error())
 	case strings.Contains(text, "too many steps"):
-		d.Summary = "The script does not end"
+		d.Summary = Endless
 		text = fmt.Sprintf("After %d steps it still ran. A loop that never ends, or far too much work for a configuration?", maxSteps)
 	case strings.Contains(text, "frozen"):
 		text = "What stands at the top of the file cannot be changed by the function: it is asked about the parts in no particular order. Make a new value instead: .copy(), [*values], or {**table}."

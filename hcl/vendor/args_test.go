@@ -105,7 +105,7 @@ func TestConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, diags := a.Config(dir, nil)
+		cfg, diags := a.Config(t.Context(), dir, nil)
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
@@ -122,14 +122,14 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, diags := a.Config(dir, nil); !diags.HasErrors() {
+	if _, diags := a.Config(t.Context(), dir, nil); !diags.HasErrors() {
 		t.Error("the root of the file system as output: accepted")
 	}
 	a, err = vendor.Parse([]string{"m", "-c", "none.py"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, diags := a.Config(dir, nil); !diags.HasErrors() || !strings.Contains(diags[0].Detail, "none.py: no such file") {
+	if _, diags := a.Config(t.Context(), dir, nil); !diags.HasErrors() || !strings.Contains(diags[0].Detail, "none.py: no such file") {
 		t.Errorf("a missing configuration file: %v", diags)
 	}
 }

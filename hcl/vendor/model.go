@@ -1,6 +1,7 @@
 package vendor
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -29,8 +30,9 @@ func (a *Args) argument(long string) diag.Range {
 
 // Config is what a command line asks for, as if an llima.hcl had said it: one
 // model, whose store stands beside the output. dir is the absolute folder
-// that paths are relative to, print gets what the configuration file prints.
-func (a *Args) Config(dir string, print func(text string)) (*config.Config, diag.List) {
+// that paths are relative to, print gets what the configuration file prints,
+// which ends with ctx.
+func (a *Args) Config(ctx context.Context, dir string, print func(text string)) (*config.Config, diag.List) {
 	cfg := &config.Config{Sources: map[string][]byte{}}
 	at := func(path string) string {
 		if filepath.IsAbs(path) {
@@ -63,7 +65,7 @@ func (a *Args) Config(dir string, print func(text string)) (*config.Config, diag
 	}
 	m.Unsupported = a.unsupported()
 	cfg.Models = []*config.Model{m}
-	rules, diags := a.rules(at(a.ConfigurationFile), cfg, print)
+	rules, diags := a.rules(ctx, at(a.ConfigurationFile), cfg, print)
 	m.Rules = rules
 	return cfg, diags
 }
@@ -92,7 +94,7 @@ func label(name string) string {
 }
 
 // rules reads the configuration file, or returns those that say nothing.
-func (a *Args) rules(path string, cfg *config.Config, print func(string)) (config.Rules, diag.List) {
+func (a *Args) rules(ctx context.Context, path string, cfg *config.Config, print func(string)) (config.Rules, diag.List) {
 	none := &Rules{where: diag.Range{File: "no --configuration_file"}}
 	if a.ConfigurationFile == "" {
 		return none, nil
@@ -112,7 +114,7 @@ func (a *Args) rules(path string, cfg *config.Config, print func(string)) (confi
 	name := filepath.ToSlash(a.ConfigurationFile)
 	cfg.Files = append(cfg.Files, name)
 	cfg.Sources[name] = src
-	rules, diags := loadRules(a.ConfigurationFile, src, a.FilterSharing, print)
+	rules, diags := loadRules(ctx, a.ConfigurationFile, src, a.FilterSharing, print)
 	if rules == nil {
 		return none, diags
 	}

@@ -1,6 +1,7 @@
 package vendor
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,7 @@ type Rules struct {
 
 	mu      sync.Mutex
 	answers map[question]answer
+	endless bool // the script does not end for some part: it is not asked again
 }
 
 var _ config.Rules = (*Rules)(nil)
@@ -60,7 +62,11 @@ func (r *Rules) Decide(m config.Properties, layer config.Layer) (config.Decision
 	defer r.mu.Unlock()
 	q := question{m, layer}
 	a, known := r.answers[q]
-	if !known {
+	switch {
+	case known:
+	case r.endless:
+		a.decision = r.unmatched()
+	default:
 		a.decision, a.diags = r.ask(m, layer)
 		r.answers[q] = a
 	}
@@ -81,6 +87,7 @@ func (r *Rules) ask(m config.Properties, layer config.Layer) (config.Decision, d
 	d := r.unmatched()
 	value, at, problem := r.script.Call(python.Dict{{Key: "num_hidden_layers", Value: m.NumHiddenLayers}}, asked)
 	if problem != nil {
+		r.endless = r.endless || problem.Summary == python.Endless
 		problem.Block, problem.Values = entry, shown(asked)
 		return d, diag.List{*problem}
 	}
@@ -214,9 +221,9 @@ func didYouMean(given string, candidates []string) string {
 }
 
 // loadRules reads a configuration file, whose path is as the user wrote it.
-func loadRules(written string, src []byte, sharing bool, print func(string)) (*Rules, diag.List) {
+func loadRules(ctx context.Context, written string, src []byte, sharing bool, print func(string)) (*Rules, diag.List) {
 	name := filepath.ToSlash(written)
-	s, diags := python.Load(name, string(src), entry, print)
+	s, diags := python.Load(ctx, name, string(src), entry, print)
 	if diags.HasErrors() {
 		return nil, diags
 	}

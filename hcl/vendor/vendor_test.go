@@ -55,7 +55,7 @@ func TestImport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg, diags := a.Config(dir, nil)
+			cfg, diags := a.Config(t.Context(), dir, nil)
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
@@ -101,7 +101,7 @@ func TestQuantised(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, diags := a.Config(dir, nil)
+	cfg, diags := a.Config(t.Context(), dir, nil)
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
@@ -130,7 +130,7 @@ func TestImportNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, diags := a.Config(dir, nil)
+		cfg, diags := a.Config(t.Context(), dir, nil)
 		if diags.HasErrors() {
 			t.Fatal(diags)
 		}
@@ -138,5 +138,30 @@ func TestImportNames(t *testing.T) {
 		if diags.HasErrors() {
 			t.Errorf("%q: %v\n%s", name, diags, text)
 		}
+	}
+}
+
+// TestEndless asks a configuration file that never answers: once is enough.
+func TestEndless(t *testing.T) {
+	dir := t.TempDir()
+	script := "def get_layer_configuration(m, layer):\n    while layer['index'] > 3:\n        pass\n    return {}\n"
+	if err := os.WriteFile(filepath.Join(dir, "config.py"), []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, err := vendor.Parse([]string{"m", "-c", "config.py"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, diags := a.Config(t.Context(), dir, nil)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	errors := 0
+	for _, id := range partsOf(28, false) {
+		_, diags := cfg.Models[0].Rules.Decide(props, config.Layer{PartID: id, FromEnd: 28 - id.Index})
+		errors += len(diags)
+	}
+	if errors != 1 {
+		t.Errorf("%d errors, want 1", errors)
 	}
 }

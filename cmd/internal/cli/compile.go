@@ -60,13 +60,13 @@ func reportCompile(ctx context.Context, env Env, err error) int {
 		fmt.Fprintf(env.Stderr, "%sllima-compile: error: %v\n", vendor.Usage, wrong)
 		return exitArguments
 	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(env.Stderr, "llima-compile: interrupted; what was finished is kept, run the same command to go on")
+		return exitInterrupted
+	}
 	if diags, ok := errors.AsType[diagError](err); ok {
 		view.Diagnostics(env.Stderr, diags.list, diags.sources, env.Columns, env.color(env.StderrTerminal))
 		return exitFailed
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(env.Stderr, "llima-compile: interrupted; what was finished is kept, run the same command to go on")
-		return exitInterrupted
 	}
 	fmt.Fprintln(env.Stderr, "llima-compile:", err)
 	return exitFailed
@@ -93,7 +93,7 @@ func (c *compiler) warn(list diag.List, sources map[string][]byte) {
 
 func (c *compiler) run(ctx context.Context) (err error) {
 	start := c.env.Now()
-	w, err := c.open()
+	w, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,12 +167,12 @@ func (c *compiler) explain(e executor.Event) {
 }
 
 // open reads the configuration and the checkpoint, and builds the graph.
-func (c *compiler) open() (*workspace, error) {
+func (c *compiler) open(ctx context.Context) (*workspace, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	cfg, diags := c.args.Config(dir, func(text string) { fmt.Fprint(c.env.Stderr, text) })
+	cfg, diags := c.args.Config(ctx, dir, func(text string) { fmt.Fprint(c.env.Stderr, text) })
 	if diags.HasErrors() {
 		return nil, diagError{diags, cfg.Sources}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +51,7 @@ the arguments of llima-compile apart from those of import.`,
 				_, err := io.WriteString(env.Stdout, vendor.Help())
 				return err
 			}
-			return importLine(env, a, args, output)
+			return importLine(cmd.Context(), env, a, args, output)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write this file, which must not exist yet")
@@ -58,7 +59,7 @@ the arguments of llima-compile apart from those of import.`,
 }
 
 // importLine writes the configuration of one command line.
-func importLine(env Env, a *vendor.Args, line []string, output string) error {
+func importLine(ctx context.Context, env Env, a *vendor.Args, line []string, output string) error {
 	dir, err := os.Getwd()
 	if err != nil {
 		return err
@@ -72,7 +73,7 @@ func importLine(env Env, a *vendor.Args, line []string, output string) error {
 			return usageError{fmt.Errorf("%s: there is a file already; it is not overwritten", output)}
 		}
 	}
-	cfg, diags := a.Config(dir, func(text string) { fmt.Fprint(env.Stderr, text) })
+	cfg, diags := a.Config(ctx, dir, func(text string) { fmt.Fprint(env.Stderr, text) })
 	if diags.HasErrors() {
 		return diagError{diags, cfg.Sources}
 	}

@@ -60,7 +60,7 @@ func (b *build) rerun(ctx context.Context, stage Stage, t *planner.Target, d *pl
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	a := b.action(t, dir, log)
 	a.compare = true
-	err = stage.Run(ctx, a)
+	err = b.runStage(ctx, stage, t, a, d)
 	if err = errors.Join(err, a.close()); err != nil {
 		return nil, err
 	}

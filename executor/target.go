@@ -162,7 +162,7 @@ func (b *build) protocol(ctx context.Context, stage Stage, t *planner.Target, d 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	a := b.action(t, dir, log)
-	err = stage.Run(ctx, a)
+	err = b.runStage(ctx, stage, t, a, d)
 	if err = errors.Join(err, a.close()); err != nil {
 		return nil, err
 	}

@@ -9,8 +9,12 @@ import (
 	"github.com/llima-build/llima/formats/tensor"
 )
 
-// blockWeights is about how many weights of a matrix are held at a time.
-const blockWeights = 16 << 20
+// blockWeights is about how many weights of a matrix Write holds at a time, and
+// checkWeights CheckFinite.
+const (
+	blockWeights = 16 << 20
+	checkWeights = 1 << 20
+)
 
 // Write writes an encoded matrix [n, k] to w: what [Quantize] and [Encode]
 // make of F32, F16 or BF16, little-endian, or what [BF16] makes where the
@@ -67,9 +71,9 @@ func embeddings8(src []byte, dt tensor.DType, first, n, k int) (codes, scales []
 
 // CheckFinite reports the first weight of a matrix [n, k] of F32, F16 or BF16
 // that is NaN or infinite, by row and column: what carries weights over as
-// they are must not carry those. It reads as Write does.
+// they are must not carry those. It reads a block of rows at a time.
 func CheckFinite(src io.ReaderAt, dt tensor.DType, n, k int) error {
-	return eachBlock(src, dt, n, k, blockRows(n, k, blockWeights), func(first int, b []byte) error {
+	return eachBlock(src, dt, n, k, blockRows(n, k, checkWeights), func(first int, b []byte) error {
 		n := len(b) / (k * dt.Bytes())
 		r, err := newRows(b, dt, first, n, k)
 		for i := 0; i < n && err == nil; i++ {

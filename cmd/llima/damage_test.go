@@ -168,7 +168,7 @@ func damages(r *rand.Rand, path string, sound []byte) []damage {
 	for _, cut := range []int{0, 1, n / 3, n - 1} {
 		add(sound[:max(cut, 0)], "cut to %d of %d bytes", cut, n)
 	}
-	flips, front := 4*effort(), min(n, 4096)
+	flips, front := 3*effort(), min(n, 4096)
 	if filepath.Ext(path) == ".elf" {
 		flips *= 2
 	}
@@ -194,23 +194,29 @@ func damages(r *rand.Rand, path string, sound []byte) []damage {
 	return out
 }
 
-// damagedJSON gives keys of a document hostile values.
+// damagedJSON gives keys of a document hostile values, and takes them away.
 func damagedJSON(r *rand.Rand, sound []byte) []damage {
 	var out []damage
-	for i, at := range valueSpans(sound) {
-		if i >= 20*effort() && r.IntN(40) != 0 { // an index, a vocabulary
+	for i, at := range jsonValues(sound) {
+		if i >= 10*effort() && r.IntN(40) != 0 { // an index, a vocabulary
 			continue
 		}
 		v := hostileJSON[r.IntN(len(hostileJSON))]
-		b := slices.Concat(sound[:at[0]], []byte(v), sound[at[1]:])
-		out = append(out, damage{fmt.Sprintf("offset %d: %.40s is %s", at[0], sound[at[0]:at[1]], v), b})
+		b := slices.Concat(sound[:at.start], []byte(v), sound[at.end:])
+		out = append(out, damage{fmt.Sprintf("offset %d: %.40s is %s", at.start, sound[at.start:at.end], v), b})
+		b = slices.Clone(sound)
+		b[at.key-2] = '~' // the last letter of the key, before the quote
+		out = append(out, damage{fmt.Sprintf("offset %d: the key is gone", at.key), b})
 	}
 	return out
 }
 
-// valueSpans finds the values behind the keys of a JSON document.
-func valueSpans(doc []byte) [][2]int {
-	var out [][2]int
+// jsonValue is where a key of a document ends and where its value lies.
+type jsonValue struct{ key, start, end int }
+
+// jsonValues finds the values behind the keys of a JSON document.
+func jsonValues(doc []byte) []jsonValue {
+	var out []jsonValue
 	dec := json.NewDecoder(strings.NewReader(string(doc)))
 	var walk func()
 	walk = func() {
@@ -224,12 +230,13 @@ func valueSpans(doc []byte) [][2]int {
 				if _, err := dec.Token(); err != nil {
 					return
 				}
-				start := int(dec.InputOffset())
-				for start < len(doc) && (doc[start] == ':' || doc[start] == ' ' || doc[start] == '\n') {
+				key := int(dec.InputOffset())
+				start := key
+				for start < len(doc) && strings.IndexByte(": \n", doc[start]) >= 0 {
 					start++
 				}
 				walk()
-				out = append(out, [2]int{start, int(dec.InputOffset())})
+				out = append(out, jsonValue{key, start, int(dec.InputOffset())})
 			}
 			_, _ = dec.Token()
 		case json.Delim('['):

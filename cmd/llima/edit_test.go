@@ -58,3 +58,34 @@ func TestEditDuringBuild(t *testing.T) {
 		t.Errorf("the second build: exit code %d\n%s", code, stderr.String())
 	}
 }
+
+// TestCutDuringBuild cuts the file of weights when a target that maps it has
+// begun, as copying over it does: an error, not the end of the process.
+func TestCutDuringBuild(t *testing.T) {
+	for _, target := range []string{"m:devkit", "m:quantize:prefill.PRE.0", "m:compile:prefill.POST.1", "m:package"} {
+		dir := t.TempDir()
+		copyTree(t, "../../testdata/models/bard-3m", filepath.Join(dir, "model"))
+		config := "model \"m\" {\n  source = \"model\"\n  output = \"out\"\n  context_length = 128\n}\n"
+		if err := os.WriteFile(filepath.Join(dir, "llima.hcl"), []byte(config), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var stderr bytes.Buffer
+		env := cli.System()
+		env.Stdout, env.Stderr = io.Discard, &stderr
+		env.Getenv = func(name string) string { return map[string]string{"NO_COLOR": "1"}[name] }
+		env.Step = func(step string, at *planner.Target) error {
+			if step == "run" && at.Addr.String() == target {
+				return os.Truncate(filepath.Join(dir, "model/model.safetensors"), 100_000)
+			}
+			return nil
+		}
+		if code := cli.Main(env, []string{"build", "-C", dir, "-j1", "--progress=quiet"}); code != 1 {
+			t.Errorf("%s: exit code %d, want 1", target, code)
+		}
+		for _, want := range []string{"FAILED " + target + ": ", "model.safetensors", "run the same command again"} {
+			if !strings.Contains(stderr.String(), want) {
+				t.Errorf("%s: build said:\n%s\nwant %q in it", target, stderr.String(), want)
+			}
+		}
+	}
+}

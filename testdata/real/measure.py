@@ -29,7 +29,7 @@ TOKENS = 48
 
 
 def measure(*command):
-    """Runs a command: seconds, MiB resident at most, MiB of that which are no
+    """Runs a command: seconds, seconds of CPU, MiB resident at most, MiB of that which are no
     file's at most (sampled every 10 ms), standard output and error."""
     start = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -61,7 +61,7 @@ def measure(*command):
         t.join()
     if child.returncode != 0:
         sys.exit(f"{' '.join(command)}: exit {child.returncode}\n{output['stderr']}")
-    return seconds, usage.ru_maxrss / 1024, anonymous / 1024, output["stdout"], output["stderr"]
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, anonymous / 1024, output["stdout"], output["stderr"]
 
 
 def size_bytes(folder):
@@ -85,22 +85,23 @@ def one(llima, checkpoint, model, folder):
     """The figures of one model, built from nothing in an empty folder."""
     shutil.copy(PROJECT, folder)
     build = (llima, "build", "-C", str(folder), "--var", f"source={checkpoint}", "--progress=plain", "-j2", model)
-    seconds, resident, anonymous, _, log = measure(*build)
+    seconds, cpu, resident, anonymous, _, log = measure(*build)
     stages, counts, total = stage_seconds(log)
     out = folder / "out" / model
-    again, _, _, _, nothing = measure(*build)
+    again, _, _, _, _, nothing = measure(*build)
     if not nothing.startswith("nothing to do"):
         sys.exit(f"{model}: a second build has something to do:\n{nothing}")
     run = (llima, "run", str(out), QUESTION, "--greedy", "--json")
-    answer = json.loads(measure(*run, "--max-tokens=32")[3])["text"]
+    answer = json.loads(measure(*run, "--max-tokens=32")[4])["text"]
     print(f"{model}: {answer.strip()}", file=sys.stderr)
     if "Paris" not in answer:
         sys.exit(f"{model} does not name Paris")
-    _, run_resident, _, text, _ = measure(*run, f"--max-tokens={TOKENS}", "--ignore-eos")
+    _, _, run_resident, _, text, _ = measure(*run, f"--max-tokens={TOKENS}", "--ignore-eos")
     doc = json.loads(text)
     clock = doc["time"]
     figures = {
         f"build from nothing, all {total} targets": (seconds, "{:.1f}", " s"),
+        "… processor time": (cpu, "{:.1f}", " s"),
         "… peak resident": (resident, "{:.0f}", " MiB"),
         "… peak of memory that is no file's": (anonymous, "{:.0f}", " MiB"),
         "build with nothing to do": (again * 1000, "{:.0f}", " ms"),

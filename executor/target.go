@@ -211,11 +211,22 @@ func (b *build) action(t *planner.Target, dir string, log io.Writer) *Action {
 // publish writes the output folder. Until the new record is there the old one
 // lists what both may have left behind; files of another folder are not ours
 // to remove.
-func (b *build) publish(t *planner.Target, a *Action, earlier *planner.Record) ([]planner.Published, error) {
-	folder := t.Model.Config.Output
-	var known []planner.Published
-	if earlier.Folder == folder {
-		known = slices.Clone(earlier.Published)
+func (b *build) publish(t *planner.Target, a *Action, earlier *planner.Record) (done []planner.Published, err error) {
+	folder, model := t.Model.Config.Output, t.Addr.Model
+	known := slices.Clone(earlier.Published)
+	if earlier.Folder != folder {
+		if len(earlier.Published) > 0 {
+			if err := b.store.Leave(model, earlier.Folder, earlier.Published); err != nil {
+				return nil, err
+			}
+		}
+		if known = slices.Clone(b.store.Left(model, folder)); len(known) > 0 {
+			defer func() {
+				if err == nil {
+					err = b.store.Leave(model, folder, nil)
+				}
+			}()
+		}
 	}
 	listed := make(map[string]bool, len(known)+len(a.entries))
 	for _, p := range known {

@@ -455,19 +455,31 @@ func (s *Store) Record(a addr.Target) (planner.Record, bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec, ok, problem := s.journal(a.Model).get(a.String())
-	if ok && rec.Folder != "" && !filepath.IsAbs(rec.Folder) {
-		rec.Folder = filepath.Join(s.project, filepath.FromSlash(rec.Folder))
-	}
+	rec.Folder = s.absolute(rec.Folder)
 	return rec, ok, problem
+}
+
+// relative writes a folder as records do: from the project's, so that it can
+// be moved. absolute is its inverse.
+func (s *Store) relative(folder string) string {
+	if rel, err := filepath.Rel(s.project, folder); folder != "" && err == nil {
+		return filepath.ToSlash(rel)
+	}
+	return folder
+}
+
+func (s *Store) absolute(folder string) string {
+	if folder == "" || filepath.IsAbs(folder) {
+		return folder
+	}
+	return filepath.Join(s.project, filepath.FromSlash(folder))
 }
 
 // Put writes a target's record. One without a key says that the target was
 // begun: until the finished one is written it is stale.
 func (s *Store) Put(a addr.Target, rec planner.Record) error {
 	rec.Addr = a.String()
-	if rel, err := filepath.Rel(s.project, rec.Folder); rec.Folder != "" && err == nil {
-		rec.Folder = filepath.ToSlash(rel)
-	}
+	rec.Folder = s.relative(rec.Folder)
 	var r *result
 	if rec.Key != "" {
 		r = s.result(rec.Key)

@@ -185,6 +185,7 @@ holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 	root.SetFlagErrorFunc(flagMistake)
 	commands := []*cobra.Command{
 		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env), newGraph(env), newLock(env), newImport(env),
+		newClean(env),
 		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
 	}
 	for _, c := range commands {

@@ -50,7 +50,10 @@ func links(tb testing.TB, file string) int {
 // Variables of the helper process.
 const (
 	killDir  = "LLIMA_TEST_KILL_DIR"
-	killStep = "LLIMA_TEST_KILL_STEP"
+	killStep = "LLIMA_TEST_KILL_STEP" // "0" for none
+	// killPrecision and killLayers, where they are set, are those of the project.
+	killPrecision = "LLIMA_TEST_KILL_PRECISION"
+	killLayers    = "LLIMA_TEST_KILL_LAYERS"
 )
 
 // TestHelperProcess is no test: it is the process that TestKillBetweenSettings kills.
@@ -64,6 +67,14 @@ func TestHelperProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &project{dir: dir, name: "m", layers: 2, context: 4, output: "out", rules: precision(config.BF16), jobs: 1, now: later}
+	if prec := os.Getenv(killPrecision); prec != "" {
+		p.rules = precision(config.Precision(prec))
+	}
+	if layers := os.Getenv(killLayers); layers != "" {
+		if p.layers, err = strconv.Atoi(layers); err != nil {
+			t.Fatal(err)
+		}
+	}
 	n := 0
 	p.options = func(o *executor.Options) {
 		o.Step = func(string, *planner.Target) error {
@@ -88,7 +99,7 @@ func TestKillBetweenSettings(t *testing.T) {
 	}
 	killed, step := 0, 1
 	for {
-		q := &project{dir: t.TempDir(), name: "m", layers: 2, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
+		q := &project{dir: tinyDir(t), name: "m", layers: 2, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
 		if err := os.CopyFS(q.path("source"), os.DirFS(p.path("source"))); err != nil {
 			t.Fatal(err)
 		}
@@ -128,6 +139,78 @@ func TestKillBetweenSettings(t *testing.T) {
 	if killed < 10 {
 		t.Errorf("only %d kills", killed)
 	}
+}
+
+// TestKilledAtEveryStep kills a build at the steps of the protocol of its
+// targets, and builds again: the tree must be that of a build that nobody
+// killed, byte for byte. LLIMA_LONG takes every step.
+func TestKilledAtEveryStep(t *testing.T) {
+	const layers = 4
+	source := newTiny(t, layers)
+	want := source.clean(t)
+	steps := 0
+	source.options = func(o *executor.Options) {
+		o.Jobs = 1
+		o.Step = func(string, *planner.Target) error { steps++; return nil }
+	}
+	source.mustBuild(t)
+	killed := 0
+	for _, n := range points(steps, 20) {
+		p := &project{dir: tinyDir(t), name: "m", layers: layers, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
+		if err := os.CopyFS(p.path("source"), os.DirFS(source.path("source"))); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$")
+		cmd.Env = append(os.Environ(), killDir+"="+p.dir, killStep+"="+strconv.Itoa(n),
+			killLayers+"="+strconv.Itoa(layers), killPrecision+"="+string(config.INT8))
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
+			t.Fatalf("step %d of %d: the build was not killed: %v\n%s", n, steps, err, out)
+		}
+		recovers(t, p, want)
+		if t.Failed() {
+			t.Fatalf("killed at step %d of %d", n, steps)
+		}
+		if err := os.RemoveAll(p.dir); err != nil {
+			t.Fatal(err)
+		}
+		killed++
+	}
+	t.Logf("killed at %d of %d steps", killed, steps)
+	if steps < 200 || killed < 20 {
+		t.Errorf("%d steps and %d kills, want at least 200 and 20", steps, killed)
+	}
+}
+
+// recovers fails the test unless a build after a fault gives what a build that
+// nothing happened to gives, without leftovers; and unless everything that is
+// taken for fresh is what running it once more gives.
+func recovers(t *testing.T, p *project, want map[string]string) {
+	t.Helper()
+	if plan := p.plan(t); !plan.Stale() {
+		sameFiles(t, files(t, p.path("out")), want)
+	}
+	p.options = func(o *executor.Options) { o.Check = true }
+	p.mustBuild(t)
+	p.options = nil
+	sameFiles(t, files(t, p.path("out")), want)
+	if left := files(t, p.path(".llima/tmp")); len(left) > 0 {
+		t.Errorf("temporary files are left: %v", left)
+	}
+	p.mustBuild(t).wantRan(t)
+}
+
+// points returns the calls or steps to disturb: all of them in long tests,
+// else some that are spread over the run.
+func points(calls, sample int) []int {
+	step := 1
+	if os.Getenv("LLIMA_LONG") == "" {
+		step = max(calls/sample, 1)
+	}
+	var out []int
+	for n := 1; n <= calls; n += step {
+		out = append(out, n)
+	}
+	return out
 }
 
 // TestSecondBuildWaits runs two builds of one output at once.

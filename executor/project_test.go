@@ -58,9 +58,26 @@ func precision(p config.Precision) rules {
 	}
 }
 
+// tinyDir makes a folder for a tiny project: in memory where the system has a
+// place for that, since there are hundreds of them and every build waits for
+// the disk.
+func tinyDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "llima-test-") //nolint:usetesting // not where the others are
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
 func newTiny(tb testing.TB, layers int) *project {
 	tb.Helper()
-	p := &project{dir: tb.TempDir(), name: "m", layers: layers, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
+	p := &project{dir: tinyDir(tb), name: "m", layers: layers, context: 4, output: "out", rules: precision(config.INT8), jobs: 2, now: later}
 	p.writeCheckpoint(tb, nil)
 	return p
 }
@@ -287,7 +304,7 @@ func sameFiles(tb testing.TB, got, want map[string]string) {
 func (p *project) clean(tb testing.TB) map[string]string {
 	tb.Helper()
 	q := *p
-	q.dir, q.options, q.wrap = tb.TempDir(), nil, nil
+	q.dir, q.options, q.wrap = tinyDir(tb), nil, nil
 	if err := os.CopyFS(q.path("source"), os.DirFS(p.path("source"))); err != nil {
 		tb.Fatal(err)
 	}

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"llima-compile": func() { os.Exit(cli.CompileMain(cli.System(), os.Args[1:])) },
 		"llima":         func() { os.Exit(cli.Main(cli.System(), os.Args[1:])) },
+		"llima-at":      stopAt,
 	})
 }
 
@@ -44,6 +45,7 @@ func TestScript(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
+		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
 			env.Setenv("BARD", filepath.Join(root, "testdata/models/bard-3m"))
@@ -63,6 +65,10 @@ func TestScript(t *testing.T) {
 			"exits":      cmdExits,
 			"mask":       cmdMask,
 			"header":     cmdHeader,
+			"flipbit":    cmdFlipBit,
+			"waitfor":    cmdWaitFor,
+			"emptydir":   cmdEmptyDir,
+			"samenames":  cmdSameNames,
 		},
 	})
 }

@@ -56,6 +56,7 @@ func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.Lis
 			diags = append(diags, sourceError(c, err))
 			continue
 		}
+		diags = append(diags, m.conversionNote()...)
 		if err := m.addTargets(); err != nil {
 			diags = append(diags, sourceError(c, err))
 		}

@@ -208,3 +208,25 @@ func largest(got, want []float32) float64 {
 	}
 	return most
 }
+
+// TestFamilyTop compares builds that return the best ids with builds that
+// return logits: the last layer then computes one row of a group only, behind
+// attention or behind a convolution.
+func TestFamilyTop(t *testing.T) {
+	sizes := familySizes
+	sizes.ReturnLogits = false
+	for _, name := range []string{"gemma2-full-first", "lfm2", "lfm2-convolution", "lfm2-bias", "phi3-partial"} {
+		dir := filepath.Join(familiesDir, name)
+		prompt := goldenOf(t, dir, "long").input[:29]
+		o := runtime.Options{MaxTokens: 30, Greedy: true, IgnoreEOS: true}
+		var ids [2][]int
+		for i, p := range []arch.Params{familySizes, sizes} {
+			got, err := open(t, build(t, dir, rewrite.INT8, p, nil)).Generate(t.Context(), prompt, o, nil)
+			must(t, err)
+			ids[i] = got.IDs
+		}
+		if !slices.Equal(ids[0], ids[1]) || len(ids[0]) != 30 {
+			t.Errorf("%s: ids %v with logits, %v without", name, ids[0], ids[1])
+		}
+	}
+}

@@ -52,6 +52,9 @@ func TestONNXRuntime(t *testing.T) {
 	}
 	for _, dir := range families(t) {
 		for name, o := range precision {
+			if strings.Contains(filepath.Base(dir), "-") && (name == "bf16" || name == "int8") {
+				continue // of the families' odd checkpoints two forms will do
+			}
 			t.Run(filepath.Base(dir)+"/"+name, func(t *testing.T) {
 				out := t.TempDir()
 				writeFamilyParts(t, dir, out, o)

@@ -2,6 +2,7 @@ package modalix_test
 
 import (
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -59,6 +60,30 @@ func FuzzCompile(f *testing.F) {
 		mutate(&g.Graph, edits)
 		zero := func(string) ([]byte, error) { return nil, io.ErrUnexpectedEOF }
 		_ = modalix.CompilePart(g, zero, modalix.Options{Name: v.name}, io.Discard) // any error will do
+	})
+}
+
+// FuzzCompileFamilies does the same with what other families have.
+func FuzzCompileFamilies(f *testing.F) {
+	type graph struct {
+		m *model
+		v variant
+	}
+	var list []graph
+	for _, name := range []string{"lfm2-bias", "lfm2", "phi3-partial", "gemma2-full-first", "gemma3_text", "qwen2"} {
+		m := openFolder(f, filepath.Join("..", "testdata", "models", "families", name))
+		for _, v := range kindsOf(m.cfg, familySizes) {
+			list = append(list, graph{m, v})
+		}
+	}
+	for i := range list {
+		f.Add(uint8(i), []byte{0, byte(i), 9, 5, byte(i), 3})
+	}
+	f.Fuzz(func(t *testing.T, which uint8, edits []byte) {
+		x := list[int(which)%len(list)]
+		g := x.m.graph(t, x.v, precisions[int(which)%3].options)
+		mutate(&g.Graph, edits)
+		_ = modalix.CompilePart(g, x.m.data, modalix.Options{Name: x.v.name}, io.Discard) // any error will do
 	})
 }
 

@@ -234,3 +234,57 @@ func TestSpellings(t *testing.T) {
 		t.Errorf("%d cases compare nothing", refused)
 	}
 }
+
+// TestFamilyErrors refuses by name what a family does not have.
+func TestFamilyErrors(t *testing.T) {
+	for _, c := range []struct{ family, key, value, want string }{
+		{"gemma2", "sliding_window", `null`, `layer_types[0]: sliding_attention without a sliding_window`},
+		{"gemma2", "sliding_window", `0`, `layer_types[0]: sliding_window = 0, want 1 to`},
+		{"gemma2", "layer_types", `["full_attention","conv","full_attention"]`, `layer_types[1]: "conv" is not supported for gemma2`},
+		{"gemma2", "layer_types", `["full_attention"]`, `layer_types has 1 entries for num_hidden_layers = 3`},
+		{"gemma2", "attn_logit_softcapping", `0`, `attn_logit_softcapping = 0, want 1e-6 to`},
+		{"gemma2", "final_logit_softcapping", `-3`, `final_logit_softcapping = -3, want 1e-6 to`},
+		{"gemma2", "query_pre_attn_scalar", `0`, `query_pre_attn_scalar = 0, want more than 0`},
+		{"gemma2", "hidden_activation", `"quick_gelu"`, `hidden_activation "quick_gelu" is not supported for gemma2`},
+		{"gemma", "use_bidirectional_attention", `true`, `use_bidirectional_attention = true is not supported`},
+		{"gemma3_text", "rope_parameters", `{"rope_type":"linear","factor":2}`, `rope_parameters without full_attention and sliding_attention are not supported`},
+		{"gemma3_text", "rope_parameters", `{"full_attention":{"rope_type":"spiral"}}`, `rope_type "spiral" is not supported for gemma3_text`},
+		{"lfm2", "layer_types", `["conv","conv","sliding_attention","conv"]`, `layer_types[2]: "sliding_attention" is not supported for lfm2`},
+		{"lfm2", "conv_L_cache", `1`, `conv_L_cache = 1, want 2 to 64`},
+		{"lfm2", "block_multiple_of", `0`, `block_multiple_of = 0, want 1 to`},
+		{"lfm2", "block_ffn_dim_multiplier", `-1`, `want 1 to`},
+		{"lfm2", "norm_eps", `0`, `norm_eps = 0, want more than 0`},
+		{"mistral", "layer_types", `["sliding_attention","full_attention"]`, `layer_types[1] = "full_attention" is not supported for mistral, where such a layer is sliding_attention`},
+		{"phi3", "rope_scaling", `{"type":"linear","factor":2}`, `rope type "linear" is not supported for phi3; these are: default, longrope`},
+		{"phi3", "rope_scaling", `{"type":"longrope","short_factor":[1,1,1,1,1,1,1,1]}`, `rope_type "longrope": long_factor has 0 entries, want one for each of 8 frequencies`},
+		{"phi3", "rope_scaling", `{"type":"longrope","short_factor":[1,1,1,0,1,1,1,1],"long_factor":[1,1,1,1,1,1,1,1]}`, `short_factor[3] = 0, want more than 0`},
+		{"phi3", "partial_rotary_factor", `0.2`, `partial_rotary_factor = 0.2 turns 3 of head_dim = 16, want an even number`},
+		{"phi3", "original_max_position_embeddings", `1`, `original_max_position_embeddings = 1, want 2 to`},
+		{"qwen2", "layer_types", `["full_attention","sliding_attention","full_attention"]`, `layer_types[1]: sliding_attention without a sliding_window`},
+		{"qwen3", "architectures", `["Qwen3ForSequenceClassification"]`, `only "Qwen3ForCausalLM" is`},
+	} {
+		b, err := os.ReadFile(filepath.Join(familiesDir, c.family, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc := map[string]json.RawMessage{}
+		if err := json.Unmarshal(b, &doc); err != nil {
+			t.Fatal(err)
+		}
+		doc[c.key] = json.RawMessage(c.value)
+		if b, err = json.Marshal(doc); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := arch.Parse(b); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %s = %s: %v, want %q", c.family, c.key, c.value, err, c.want)
+		}
+	}
+	c := mustParse(t, `"rope_scaling": {"type": "dynamic", "factor": 2}`)
+	if _, err := c.RopeTables(512); err != nil {
+		t.Errorf("RopeTables(512) = %v", err)
+	}
+	want := `context of 513 tokens: beyond max_position_embeddings = 512 rope_type "dynamic" turns otherwise with every token, which is not supported`
+	if _, err := c.RopeTables(513); err == nil || err.Error() != want {
+		t.Errorf("RopeTables(513) = %v, want %q", err, want)
+	}
+}

@@ -146,7 +146,7 @@ func writeFamilyParts(t *testing.T, dir, out string, o *rewrite.Options) {
 			n := min(p.GroupTokens, 40-at)
 			r.forward(t, addr.Prefill, at, embedded[at*h:(at+n)*h])
 		}
-		for _, at := range []int{40, 48} {
+		for _, at := range []int{40, 47} {
 			r.forward(t, addr.Decode, at, embedded[at*h:(at+1)*h])
 		}
 	}

@@ -175,6 +175,68 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
+// smallModels are SentencePiece models of each setting.
+func smallModels() map[string][]byte {
+	runs := message(1, piece("▁▁", 0, 4), 1, piece("▁▁▁▁", 0, 4), 1, piece("\n", 0, 4), 1, piece("▁b", -9, 1), 3, message(3, 0))
+	return map[string][]byte{
+		"runs": append(smallModel(), runs...), "small": smallModel(), "collapse": smallModel(3, message(4, 1)), "bare": smallModel(3, message(3, 0)),
+	}
+}
+
+// TestSentencePieceLibrary compares with the library that the models are of,
+// on texts of the few characters that they have. It knows no special tokens in
+// texts.
+func TestSentencePieceLibrary(t *testing.T) {
+	python := os.Getenv("LLIMA_ORT_PYTHON")
+	if python == "" || exec.Command(python, "-c", "import sentencepiece").Run() != nil {
+		t.Skip("LLIMA_ORT_PYTHON names no Python with the sentencepiece package")
+	}
+	texts := generate(words(t), generatedTexts)
+	for i := range texts {
+		texts[i] = "a" + strings.Map(func(r rune) rune {
+			switch {
+			case strings.ContainsRune("ab \n", r):
+				return r
+			case r%4 < 2:
+				return 'a' + r%4
+			}
+			return ' '
+		}, texts[i])
+	}
+	dir := t.TempDir()
+	b, err := json.Marshal(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "texts.json"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, model := range smallModels() {
+		if err := os.WriteFile(filepath.Join(dir, name+".model"), model, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command(python, filepath.Join("testdata", "sentencepiece_ids.py"), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, model := range smallModels() {
+		var want [][]int
+		b, err := os.ReadFile(filepath.Join(dir, name+".ids.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &want); err != nil || len(want) != len(texts) {
+			t.Fatalf("%d texts, %v", len(want), err)
+		}
+		tok, _ := loadModel(t, model)
+		for i, s := range texts {
+			if got := tok.Encode(s, true); !slices.Equal(got, want[i]) {
+				t.Fatalf("%s: Encode(%q) = %v, want %v", name, s, got, want[i])
+			}
+		}
+	}
+}
+
 // TestGeneratedVocabularies compares vocabularies that became a tokenizer.json.
 func TestGeneratedVocabularies(t *testing.T) {
 	model, err := os.ReadFile("testdata/llama.model")
@@ -183,7 +245,7 @@ func TestGeneratedVocabularies(t *testing.T) {
 	}
 	tokenizers, files := map[string]*tokenizer.Tokenizer{}, map[string][]byte{}
 	tokenizers["llama.model"], files["llama.model"] = loadModel(t, model)
-	for name, small := range map[string][]byte{"small": smallModel(), "collapse": smallModel(3, message(4, 1)), "bare": smallModel(3, message(3, 0))} {
+	for name, small := range smallModels() {
 		tokenizers[name], files[name] = loadModel(t, small)
 	}
 	for name, want := range library(t, files, generate(words(t), generatedTexts)) {
@@ -215,7 +277,7 @@ func TestSpeed(t *testing.T) {
 	}
 	text := document.String()
 	files := map[string][]byte{}
-	for _, name := range []string{"bard-3m", "llama", "mistral", "phi3", "gemma", "qwen2"} {
+	for _, name := range names {
 		files[name] = readFile(t, name)
 	}
 	for kind, texts := range map[string][]string{"lines": strings.Split(text, "\n"), "paragraphs": strings.Split(text, "\n\n"), "whole": {text}} {

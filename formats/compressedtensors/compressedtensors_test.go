@@ -162,11 +162,12 @@ func TestTargets(t *testing.T) {
 	config := settings(
 		`ignore=["lm_head","re:.*\\.skip$"]`,
 		`config_groups={"a":`+scheme(`num_bits=8`, `strategy="channel"`, `targets=["Linear"]`)+`,"b":`+scheme(`targets=["re:model\\.layers\\.1\\..*"]`)+
-			`,"c":`+scheme(`targets=["model.layers.1.up"]`, `num_bits=8`, `strategy="tensor"`, `symmetric=false`)+`}`,
+			`,"c":`+scheme(`targets=["re:model\\.layers\\.2.*","re:model\\.layers\\.[13].*"]`, `num_bits=8`, `strategy="channel"`)+`,"d":`+scheme(`targets=["model.layers.1.up"]`, `num_bits=8`, `strategy="tensor"`, `symmetric=false`)+`}`,
 	)
 	for module, want := range map[string]string{
 		"model.layers.0.up":   "pack-quantized 8 bits channel symmetric",
 		"model.layers.1.down": "pack-quantized 4 bits group 4 symmetric",
+		"model.layers.3.up":   "pack-quantized 8 bits channel symmetric",
 		"model.layers.1.up":   "pack-quantized 8 bits tensor asymmetric",
 		"x.model.layers.1.up": "pack-quantized 8 bits channel symmetric", // matched from the beginning
 		"model.layers.1.skip": "",

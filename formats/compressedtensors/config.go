@@ -41,7 +41,7 @@ type config struct {
 	Transform json.RawMessage  `json:"transform_config"`
 
 	ignore  []pattern
-	schemes []scheme // in the order of precedence
+	schemes []scheme // by text
 }
 
 type group struct {
@@ -147,6 +147,7 @@ func (c *config) check() error {
 			return fmt.Errorf("config_groups.%s: %w", name, err)
 		}
 	}
+	slices.SortStableFunc(c.schemes, func(a, b scheme) int { return strings.Compare(a.text, b.text) })
 	if len(c.schemes) > maxPatterns || len(c.Ignore) > maxPatterns {
 		return fmt.Errorf("more than %d targets or entries of ignore", maxPatterns)
 	}
@@ -264,8 +265,8 @@ func (p pattern) rank(module, class string) (int, error) {
 }
 
 // of returns how a module is quantised: the closest target wins, and among
-// equals the first by group and position. nil: it is not, since no target
-// names it or ignore does.
+// equals the first in alphabetical order, as the library has it. nil: it is
+// not, since no target names it or ignore does.
 func (c *config) of(module, class string) (*args, error) {
 	for _, p := range c.ignore {
 		if r, err := p.rank(module, class); r > 0 || err != nil {

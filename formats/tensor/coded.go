@@ -141,6 +141,38 @@ func (c Coding) Weights(dst []float32, codes []int8, scales, offsets []float32) 
 	}
 }
 
+// Regroup returns the same weights in smaller groups, of a size that divides
+// GroupSize: each scale and offset is there for every part of its old group.
+// The codes are shared. For a row that is one group any size will do.
+func (m *Coded) Regroup(size int) (*Coded, error) {
+	old := m.GroupSize
+	if old == 0 {
+		old = m.Cols
+	} else if size < 1 || old%size != 0 {
+		return nil, fmt.Errorf("tensor: groups of %d do not divide groups of %d", size, old)
+	}
+	if size < 1 {
+		return nil, fmt.Errorf("tensor: groups of %d", size)
+	}
+	out := *m
+	out.GroupSize = size
+	from, to := m.Groups(m.Cols), out.Groups(m.Cols)
+	spread := func(in []float32) []float32 {
+		if in == nil {
+			return nil
+		}
+		all := make([]float32, 0, m.Rows*to)
+		for i := range m.Rows {
+			for g := range to {
+				all = append(all, in[i*from+g*size/old])
+			}
+		}
+		return all
+	}
+	out.Scales, out.Offsets = spread(m.Scales), spread(m.Offsets)
+	return &out, nil
+}
+
 // Check reports the first group that does not hold what the coding says: a
 // code outside its type, a scale or an offset that its type cannot hold, or a
 // weight that is not finite.

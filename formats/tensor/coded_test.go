@@ -42,6 +42,40 @@ func TestCoded(t *testing.T) {
 	}
 }
 
+func TestRegroup(t *testing.T) {
+	for _, c := range []struct{ group, size, cols, groups int }{{12, 4, 40, 10}, {12, 6, 40, 7}, {12, 12, 40, 4}, {0, 16, 40, 3}, {64, 16, 40, 3}} {
+		m := tensor.NewCoded(tensor.Coding{Codes: tensor.Int8, GroupSize: c.group, Scale: tensor.F32, Offset: tensor.F32}, 3, c.cols)
+		for i := range m.Codes {
+			m.Codes[i] = int8(i * 7)
+		}
+		for i := range m.Scales {
+			m.Scales[i], m.Offsets[i] = float32(i+1), float32(i)/8
+		}
+		r, err := m.Regroup(c.size)
+		if err != nil || r.Groups(c.cols) != c.groups || r.Check() != nil {
+			t.Fatalf("Regroup(%d) of %d: %v, %v", c.size, c.group, r, err)
+		}
+		want, got := make([]float32, c.cols), make([]float32, c.cols)
+		for i := range 3 {
+			m.Weights(want, i)
+			r.Weights(got, i)
+			if !slices.Equal(got, want) {
+				t.Errorf("Regroup(%d) of %d: row %d = %v, want %v", c.size, c.group, i, got, want)
+			}
+		}
+	}
+	m := tensor.NewCoded(tensor.Coding{Codes: tensor.Int8, GroupSize: 12, Scale: tensor.F32}, 1, 40)
+	for _, size := range []int{0, -1, 5, 24} {
+		if _, err := m.Regroup(size); err == nil {
+			t.Errorf("Regroup(%d) of 12 = nil, want an error", size)
+		}
+	}
+	m.GroupSize = 0
+	if _, err := m.Regroup(0); err == nil {
+		t.Error("Regroup(0) of a row = nil, want an error")
+	}
+}
+
 func TestCodedCheck(t *testing.T) {
 	for _, c := range []struct {
 		codes     tensor.CodeType

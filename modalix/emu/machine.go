@@ -42,7 +42,7 @@ type quad struct {
 func NewMachine() *Machine {
 	m := &Machine{sets: kern.Sets(), pool: &pool{}}
 	m.matrix.pool, m.rows.pool = m.pool, m.pool
-	m.matrix.panels, m.rows.rows = m.matrix.work, m.rows.work
+	m.matrix.panels, m.rows.rows = m.matrix.compute, m.rows.work
 	runtime.AddCleanup(m, (*pool).close, m.pool) // workers know the pool only
 	return m
 }
@@ -135,6 +135,9 @@ func (m *Machine) untilBar(p *Program, q int) (end bool, err error) {
 	quad := &m.quads[q]
 	for {
 		in := &insts[quad.next]
+		if in.Op != isa.MM && in.Op != isa.LDW {
+			m.matrix.flush()
+		}
 		switch in.Op { //nolint:exhaustive // the rest is exec's
 		case isa.END:
 			return true, nil

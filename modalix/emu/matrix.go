@@ -11,24 +11,29 @@ const (
 	// Products of an MM from which it is worth sharing: a few microseconds of
 	// one core, in the reference order and by kernels.
 	parallelWork     = 1 << 14
-	parallelFastWork = 1 << 16
+	parallelFastWork = 1 << 14
 )
 
 // matrixUnit multiplies in the reference order of docs/isa.md §2, or by
 // kernels within the bounds of §1. Panels are independent of each other, so
 // the number of workers changes no bit.
+//
+// By kernels, an MM is only noted: those that follow each other, with nothing
+// but LDW between them, are computed together, if none reads or writes what
+// another writes. Workers then meet once for all of them.
 type matrixUnit struct {
 	pool   *pool
 	set    *kern.Set // nil: the reference order only
 	spaces [maxWorkers]workspace
 	a      []float32 // A as F32 [M,K]
 	sums   []float32 // U of each row and group [M, groups], with offsets
-	input  kern.Input
-	job    product
-	panels func(worker, lo, hi int) // of job
+	batch  []product // under way
+	inputs []kern.Input
+	work   int                      // products of numbers in batch
+	panels func(worker, lo, hi int) // of batch
 }
 
-// product is the MM under way.
+// product is an MM under way.
 type product struct {
 	in     *isa.Inst
 	s      []byte // S of its quad
@@ -37,7 +42,10 @@ type product struct {
 	sums   []float32
 	groups int
 	set    *kern.Set // nil: in the reference order
-	input  *kern.Input
+	input  int       // index of A in matrixUnit.inputs
+	first  int       // panel of the batch
+	reads  access    // A
+	writes access    // C
 }
 
 // workspace is what one worker needs for a panel.
@@ -51,47 +59,88 @@ type workspace struct {
 	room    kern.Room
 }
 
+// multiply is MM.
 func (u *matrixUnit) multiply(q *quad, in *isa.Inst) {
 	t := q.tiles[in.Tile]
-	u.job = product{in: in, s: q.s, tile: t, groups: t.inputs / t.group}
-	least := parallelWork
-	if u.set != nil {
-		u.prepareFast(q, in)
-		least = parallelFastWork
-	} else {
-		u.prepare(q, in)
-	}
-	if int(in.M)*t.inputs*int(in.NP)*panelRows < least {
-		u.panels(0, 0, int(in.NP))
+	j := product{in: in, s: q.s, tile: t, groups: t.inputs / t.group, set: u.set}
+	if u.set == nil {
+		u.prepare(q, &j)
+		u.add(j)
+		u.flush()
 		return
 	}
-	u.pool.run(int(in.NP), u.panels)
+	size := int64(4)
+	if in.OutBF16 {
+		size = 2
+	}
+	j.reads = access{base: int64(in.A), rows: int64(in.M), stride: int64(in.LdA), length: int64(t.inputs) * 2}
+	j.writes = access{base: int64(in.C), rows: int64(in.M), stride: int64(in.LdC), length: int64(in.NP) * panelRows * size}
+	for i := range u.batch {
+		p := &u.batch[i]
+		if overlaps(&p.writes, &j.writes) || overlaps(&p.writes, &j.reads) || overlaps(&p.reads, &j.writes) {
+			u.flush()
+			break
+		}
+	}
+	u.prepareFast(q, &j)
+	u.add(j)
 }
 
-// work computes the panels [lo,hi) of the job.
-func (u *matrixUnit) work(worker, lo, hi int) {
+func (u *matrixUnit) add(j product) {
+	if n := len(u.batch); n > 0 {
+		j.first = u.batch[n-1].first + int(u.batch[n-1].in.NP)
+	}
+	u.work += int(j.in.M) * j.tile.inputs * int(j.in.NP) * panelRows
+	u.batch = append(u.batch, j)
+}
+
+// flush computes what multiply has noted.
+func (u *matrixUnit) flush() {
+	n := len(u.batch)
+	if n == 0 {
+		return
+	}
+	least, total := parallelWork, u.batch[n-1].first+int(u.batch[n-1].in.NP)
+	if u.set != nil {
+		least = parallelFastWork
+	}
+	if u.work < least {
+		u.panels(0, 0, total)
+	} else {
+		u.pool.run(total, u.panels)
+	}
+	u.batch, u.inputs, u.work = u.batch[:0], u.inputs[:0], 0
+}
+
+// compute computes panels [lo,hi) of the batch.
+func (u *matrixUnit) compute(worker, lo, hi int) {
+	i := 0
 	for p := lo; p < hi; p++ {
-		if u.job.set != nil {
-			u.job.fastPanel(&u.spaces[worker], p)
+		for p >= u.batch[i].first+int(u.batch[i].in.NP) {
+			i++
+		}
+		j := &u.batch[i]
+		if j.set != nil {
+			j.fastPanel(&u.spaces[worker], &u.inputs[j.input], p-j.first)
 		} else {
-			u.job.panel(&u.spaces[worker], p)
+			j.panel(&u.spaces[worker], p-j.first)
 		}
 	}
 }
 
 // prepare makes A ready for the reference order.
-func (u *matrixUnit) prepare(q *quad, in *isa.Inst) {
-	t := &u.job.tile
+func (u *matrixUnit) prepare(q *quad, j *product) {
+	in, t := j.in, &j.tile
 	rows, inputs := int(in.M), t.inputs
-	u.job.a = grow(&u.a, rows*inputs)
+	j.a = grow(&u.a, rows*inputs)
 	for m := range rows {
-		row := u.job.a[m*inputs : (m+1)*inputs]
+		row := j.a[m*inputs : (m+1)*inputs]
 		for k, v := range view[uint16](q.s, int(in.A)+m*int(in.LdA), inputs) {
 			row[k] = fromBF16(v)
 		}
 	}
 	if t.offsets != nil {
-		u.job.sums = u.groupSums(rows, inputs, t.group)
+		j.sums = u.groupSums(rows, inputs, t.group)
 	}
 }
 

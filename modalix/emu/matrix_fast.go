@@ -10,18 +10,31 @@ var kernelCodes = [...]kern.Code{
 	isa.CodeBF16: kern.BF16, isa.CodeINT8: kern.INT8, isa.CodeINT4: kern.INT4, isa.CodeUINT4: kern.UINT4,
 }
 
-// prepareFast makes A ready for kernels.
-func (u *matrixUnit) prepareFast(q *quad, in *isa.Inst) {
-	t, group := &u.job.tile, 0
+// prepareFast makes A ready for kernels. Neighbours often have the same A, and
+// no batch writes what it reads.
+func (u *matrixUnit) prepareFast(q *quad, j *product) {
+	in, t, group := j.in, &j.tile, 0
 	if t.offsets != nil {
 		group = t.group
 	}
-	u.job.set, u.job.input = u.set, &u.input
-	u.set.Prepare(&u.input, q.s[in.A:], int(in.LdA), int(in.M), t.inputs, group)
+	if n := len(u.batch); n > 0 {
+		p := &u.batch[n-1]
+		if same(&p.reads, &j.reads) && p.tile.inputs == t.inputs && group == 0 && p.tile.offsets == nil {
+			j.input = p.input
+			return
+		}
+	}
+	j.input = len(u.inputs)
+	if j.input < cap(u.inputs) {
+		u.inputs = u.inputs[:j.input+1] // with the room of an earlier one
+	} else {
+		u.inputs = append(u.inputs, kern.Input{})
+	}
+	u.set.Prepare(&u.inputs[j.input], q.s[in.A:], int(in.LdA), int(in.M), t.inputs, group)
 }
 
 // fastPanel computes 16 columns of C within the bounds of docs/isa.md §1.
-func (j *product) fastPanel(w *workspace, p int) {
+func (j *product) fastPanel(w *workspace, input *kern.Input, p int) {
 	in, t := j.in, &j.tile
 	acc, at := j.start(w, p), int(in.P0)+p
 	panel := kern.Panel{Code: kernelCodes[t.format.Code()], Inputs: t.inputs, Group: t.group, Codes: t.codes[at*t.cPitch:]}
@@ -34,7 +47,7 @@ func (j *product) fastPanel(w *workspace, p int) {
 		clear(panel.Offsets[j.groups*panelRows:])
 		j.widenScales(panel.Offsets[:j.groups*panelRows], t.offsets[at*t.oPitch:], t.format.Offset())
 	}
-	j.set.Dot(acc, j.input, &panel, &w.room)
+	j.set.Dot(acc, input, &panel, &w.room)
 	if in.OutBF16 {
 		j.set.NarrowRows(j.s[int(in.C)+p*panelRows*2:], int(in.LdC), acc)
 		return

@@ -21,12 +21,18 @@ const (
 type pool struct {
 	job    func(worker, lo, hi int) // of the items [lo,hi)
 	items  int64
-	chunk  int64
-	next   atomic.Int64
-	inside atomic.Int64 // workers at the job, plus gateOpen while there is one
-	epoch  atomic.Uint32
-	closed atomic.Bool
+	share  int64      // a worker takes this part of what is left at a time
 	others []*sleeper // one a worker but the caller's
+	closed atomic.Bool
+
+	// Each is written while others read; a cache line keeps them apart.
+	_      [64]byte
+	next   atomic.Int64
+	_      [64]byte
+	inside atomic.Int64 // workers at the job, plus gateOpen while there is one
+	_      [64]byte
+	epoch  atomic.Uint32
+	_      [64]byte
 }
 
 const gateOpen = 1 << 32
@@ -56,7 +62,7 @@ func (p *pool) run(items int, job func(worker, lo, hi int)) {
 		job(0, 0, items)
 		return
 	}
-	p.job, p.items, p.chunk = job, int64(items), int64(max(1, items/(4*n)))
+	p.job, p.items, p.share = job, int64(items), int64(2*n)
 	p.next.Store(0)
 	p.inside.Store(gateOpen)
 	p.wakeAll()
@@ -87,15 +93,18 @@ func (p *pool) close() {
 	p.wakeAll()
 }
 
-// work takes items until there are none left.
+// work takes items until there are none left, fewer towards the end, so that
+// workers finish together.
 func (p *pool) work(worker int) {
 	for {
-		hi := p.next.Add(p.chunk)
-		lo := hi - p.chunk
+		lo := p.next.Load()
 		if lo >= p.items {
 			return
 		}
-		p.job(worker, int(lo), int(min(hi, p.items)))
+		hi := lo + max(1, (p.items-lo)/p.share)
+		if p.next.CompareAndSwap(lo, hi) {
+			p.job(worker, int(lo), int(hi))
+		}
 	}
 }
 

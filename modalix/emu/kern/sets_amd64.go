@@ -44,7 +44,7 @@ var bf16Set = Set{
 func Sets() []*Set {
 	var sets []*Set
 	wide := cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
-	if wide && cpu.X86.HasAVX512BF16 {
+	if wide && cpu.X86.HasAVX512BF16 && cpu.X86.HasAVX512VBMI {
 		sets = append(sets, &bf16Set)
 	}
 	if wide {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -15,10 +16,10 @@ type decoder struct {
 	inputs   int  // of a line
 	operands int  // of a line
 	wide     bool // lines are operands
-	setup    func() reg.VecVirtual
+	setup    func() []reg.VecVirtual
 	// decode gives operand i of line z: an input as F32, or two as BF16. c is
 	// what setup made. Operands are taken in order, and z may change.
-	decode func(z, c, w reg.VecVirtual, i int)
+	decode func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int)
 }
 
 func wideF32() decoder  { return decoder{name: "Wide", inputs: 1, operands: 1, wide: true} }
@@ -27,15 +28,15 @@ func wideBF16() decoder { return decoder{name: "Wide", inputs: 2, operands: 1, w
 func bf16ToF32(l level) decoder {
 	return decoder{
 		name: "BF16", inputs: 2, operands: 2,
-		setup: func() reg.VecVirtual { return l.constant(0xffff0000) },
-		decode: func(z, c, w reg.VecVirtual, i int) {
+		setup: func() []reg.VecVirtual { return []reg.VecVirtual{l.constant(0xffff0000)} },
+		decode: func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			switch {
 			case i == 0:
 				VPSLLD(Imm(16), z, w)
 			case l.lanes == 16:
-				VPANDD(c, z, w)
+				VPANDD(c[0], z, w)
 			default:
-				VPAND(c, z, w)
+				VPAND(c[0], z, w)
 			}
 		},
 	}
@@ -44,7 +45,7 @@ func bf16ToF32(l level) decoder {
 func int8ToF32() decoder {
 	return decoder{
 		name: "INT8", inputs: 4, operands: 4,
-		decode: func(z, _, w reg.VecVirtual, i int) { int8ToF32At(z, w, i) },
+		decode: func(z reg.VecVirtual, _ []reg.VecVirtual, w reg.VecVirtual, i int) { int8ToF32At(z, w, i) },
 	}
 }
 
@@ -87,36 +88,32 @@ func nibblesToF32(l level, unsigned bool) decoder {
 	for i := range 16 {
 		DATA(4*i, F32(nibble(i, unsigned)))
 	}
-	d.setup = func() reg.VecVirtual {
-		z := ZMM()
-		VMOVUPS(table, z)
-		return z
-	}
-	d.decode = func(z, c, w reg.VecVirtual, i int) {
+	d.setup = func() []reg.VecVirtual { return []reg.VecVirtual{l.load(table)} }
+	d.decode = func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 		if i > 0 {
 			VPSRLD(Imm(uint64(nibbleShift(i))), z, w)
 			z = w
 		}
-		VPERMPS(c, z, w)
+		VPERMPS(c[0], z, w)
 	}
 	return d
 }
 
-func convertNibbles(l level, unsigned bool) (setup func() reg.VecVirtual, decode func(z, c, w reg.VecVirtual, i int)) {
+func convertNibbles(l level, unsigned bool) (setup func() []reg.VecVirtual, decode func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int)) {
 	if unsigned {
-		return func() reg.VecVirtual { return l.constant(15) }, func(z, c, w reg.VecVirtual, i int) {
+		return func() []reg.VecVirtual { return []reg.VecVirtual{l.constant(15)} }, func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			if i > 0 {
 				VPSRLD(Imm(uint64(nibbleShift(i))), z, w)
 				z = w
 			}
-			VPAND(c, z, w)
+			VPAND(c[0], z, w)
 			VCVTDQ2PS(w, w)
 		}
 	}
 	// A code less 8 is the code with its top bit turned, as a signed number.
-	return func() reg.VecVirtual { return l.constant(0x88888888) }, func(z, c, w reg.VecVirtual, i int) {
+	return func() []reg.VecVirtual { return []reg.VecVirtual{l.constant(0x88888888)} }, func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 		if i == 0 {
-			VPXOR(c, z, z)
+			VPXOR(c[0], z, z)
 		}
 		VPSLLD(Imm(uint64(28-nibbleShift(i))), z, w)
 		VPSRAD(Imm(28), w, w)
@@ -135,31 +132,70 @@ func nibblesToBF16(unsigned bool) decoder {
 	}
 	return decoder{
 		name: name, inputs: 8, operands: 4,
-		setup: func() reg.VecVirtual {
-			z := ZMM()
-			VMOVUPS(table, z)
-			return z
-		},
-		decode: func(z, c, w reg.VecVirtual, i int) {
+		setup: func() []reg.VecVirtual { return []reg.VecVirtual{bf16.load(table)} },
+		decode: func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			if i > 0 {
 				VPSRLW(Imm(uint64(4*i)), z, w)
 				z = w
 			}
-			VPERMW(c, z, w)
+			VPERMW(c[0], z, w)
 		},
 	}
 }
 
-// int8ToBF16 goes by way of F32, whose low half is zero.
+// bytesTable is bytes in read-only memory.
+func bytesTable(name string, b []byte) Mem {
+	m := GLOBL(name, RODATA|NOPTR)
+	for i := 0; i < len(b); i += 4 {
+		DATA(i, U32(binary.LittleEndian.Uint32(b[i:])))
+	}
+	return m
+}
+
+// int8ToBF16 looks both bytes of the BF16 numbers up by the magnitude of a
+// code, for a whole line, and then puts them side by side. A magnitude of 128
+// is looked up as 0, which has the same low byte.
 func int8ToBF16() decoder {
+	const low, high = 0, 2 // in c, two tables each
+	var tables [4 * 64]byte
+	for i := range 128 {
+		u := math.Float32bits(float32(i)) >> 16
+		tables[i], tables[128+i] = byte(u), byte(u>>8)
+	}
+	var pairs [2 * 64]byte // bytes 2i and 2i+1 of each dword's low and high bytes
+	for i := range pairs {
+		row, at := i%64/4, i%4
+		pairs[i] = byte(4*row + at/2 + 2*(i/64) + 64*(at%2))
+	}
+	table, pair := bytesTable("INT8asBF16", tables[:]), bytesTable("INT8pairs", pairs[:])
+	var bothLow, bothHigh reg.VecVirtual
 	return decoder{
 		name: "INT8", inputs: 4, operands: 2,
-		decode: func(z, _, w reg.VecVirtual, i int) {
-			low := ZMM()
-			int8ToF32At(z, low, 2*i)
-			int8ToF32At(z, w, 2*i+1)
-			VPSRLD(Imm(16), low, low)
-			VPORD(low, w, w)
+		setup: func() []reg.VecVirtual {
+			c := []reg.VecVirtual{}
+			for i := range 4 {
+				c = append(c, bf16.load(table.Offset(64*i)))
+			}
+			for i := range 2 {
+				c = append(c, bf16.load(pair.Offset(64*i)))
+			}
+			return append(c, bf16.constant(0x80808080), bf16.constant(0xc3c3c3c3))
+		},
+		decode: func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
+			sign, least := c[6], c[7]
+			if i == 0 {
+				bothLow, bothHigh = ZMM(), ZMM()
+				VPABSB(z, bothLow)
+				VMOVDQA64(bothLow, bothHigh)
+				VPERMI2B(c[low+1], c[low], bothLow)
+				VPERMI2B(c[high+1], c[high], bothHigh)
+				VPTERNLOGD(Imm(0xf8), sign, z, bothHigh) // or the sign
+				k := K()
+				VPCMPEQB(sign, z, k) // -128
+				VMOVDQU8(least, k, bothHigh)
+			}
+			VMOVDQA64(c[4+i], w)
+			VPERMI2B(bothHigh, bothLow, w)
 		},
 	}
 }
@@ -169,7 +205,7 @@ func unpack(l level, d decoder) {
 	function(fmt.Sprintf("unpack%s%s", d.name, l.name), "func(dst *byte, codes *byte, lines int)",
 		fmt.Sprintf("writes the weights of lines as operands, for %d outputs.", l.lanes))
 	dst, codes, left := Load(Param("dst"), GP64()), Load(Param("codes"), GP64()), Load(Param("lines"), GP64())
-	var c reg.VecVirtual
+	var c []reg.VecVirtual
 	if d.setup != nil {
 		c = d.setup()
 	}

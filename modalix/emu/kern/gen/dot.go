@@ -22,7 +22,7 @@ type dotLoop struct {
 	c         decoder
 	rows      int
 	codes     reg.Register
-	constant  reg.VecVirtual
+	constants []reg.VecVirtual
 	a         *rowsOfA
 	even, odd []reg.VecVirtual
 }
@@ -42,7 +42,7 @@ func dot(l level, c decoder, rows, size int, operand func(d *dotLoop, z reg.VecV
 	scales, pitch := Load(Param("scales"), GP64()), Load(Param("pitch"), GP64())
 	groups := Load(Param("groups"), GP64())
 	if c.setup != nil {
-		d.constant = c.setup()
+		d.constants = c.setup()
 	}
 	acc := l.vecs(rows)
 	d.even, d.odd = l.vecs(rows), l.vecs(rows)
@@ -101,7 +101,7 @@ func (d *dotLoop) decoded(z reg.VecVirtual, i int) reg.VecVirtual {
 		return z
 	}
 	w := d.l.vec()
-	d.c.decode(z, d.constant, w, i)
+	d.c.decode(z, d.constants, w, i)
 	return w
 }
 

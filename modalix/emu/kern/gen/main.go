@@ -117,6 +117,7 @@ func widen(l level, kind string) {
 		fmt.Sprintf("converts n times 16 %s numbers to F32, exactly.", kind))
 	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
 	Label("loop")
+	PREFETCHT0(Mem{Base: src, Disp: 2048}) // scales of panels to come
 	for i := 0; i < 16; i += l.lanes {
 		v, from := l.vec(), Mem{Base: src, Disp: 2 * i}
 		if kind == "F16" {

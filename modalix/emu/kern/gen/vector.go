@@ -138,8 +138,8 @@ func (l level) erf(x reg.VecVirtual) reg.VecVirtual {
 
 func (l level) sqrt(x reg.VecVirtual) reg.VecVirtual { d := l.vec(); VSQRTPS(x, d); return d }
 
-// unary are functions of one number; imm is a vector of the immediate.
-var unary = []struct {
+// ofOne are functions of one number; imm is a vector of the immediate.
+var ofOne = []struct {
 	name string
 	f    func(l level, x, imm reg.VecVirtual) reg.VecVirtual
 }{
@@ -170,8 +170,8 @@ var unary = []struct {
 	{"maxImm", func(l level, x, imm reg.VecVirtual) reg.VecVirtual { return l.max(x, imm) }},
 }
 
-// binary are functions of two numbers.
-var binary = []struct {
+// ofTwo are functions of two numbers.
+var ofTwo = []struct {
 	name string
 	f    func(l level, x, y, imm reg.VecVirtual) reg.VecVirtual
 }{
@@ -195,10 +195,10 @@ var fold = []struct {
 }
 
 func vectorUnit(l level) {
-	for _, u := range unary {
+	for _, u := range ofOne {
 		elementwise(l, u.name, false, func(x, _, imm reg.VecVirtual) reg.VecVirtual { return u.f(l, x, imm) })
 	}
-	for _, b := range binary {
+	for _, b := range ofTwo {
 		elementwise(l, b.name, true, func(x, y, imm reg.VecVirtual) reg.VecVirtual { return b.f(l, x, y, imm) })
 	}
 	for _, f := range fold {

@@ -8,10 +8,12 @@ import (
 const (
 	panelRows = isa.PanelRows
 	maxBlock  = 32 // inputs of a block; 16 in groups of 16
-	// Products of an MM from which it is worth sharing: a few microseconds of
-	// one core, in the reference order and by kernels.
-	parallelWork     = 1 << 14
-	parallelFastWork = 1 << 14
+	// Products of numbers from which MMs are worth sharing: two microseconds of
+	// one core, in the reference order and by kernels. A panel counts for
+	// panelWork more.
+	parallelWork     = 1 << 13
+	parallelFastWork = 1 << 16
+	panelWork        = 1 << 12
 )
 
 // matrixUnit multiplies in the reference order of docs/isa.md §2, or by
@@ -90,7 +92,7 @@ func (u *matrixUnit) add(j product) {
 	if n := len(u.batch); n > 0 {
 		j.first = u.batch[n-1].first + int(u.batch[n-1].in.NP)
 	}
-	u.work += int(j.in.M) * j.tile.inputs * int(j.in.NP) * panelRows
+	u.work += int(j.in.NP) * (int(j.in.M)*j.tile.inputs*panelRows + panelWork)
 	u.batch = append(u.batch, j)
 }
 

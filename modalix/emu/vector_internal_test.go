@@ -164,3 +164,38 @@ func FuzzRowKernels(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkVectorKernels takes rows of 1024 numbers, without kernels and with each set.
+func BenchmarkVectorKernels(b *testing.B) {
+	r := rand.New(rand.NewPCG(7, 8))
+	x, y, d := make([]float32, 1024), make([]float32, 1024), make([]float32, 1024)
+	for i := range x {
+		x[i], y[i] = float32(r.NormFloat64()), float32(r.NormFloat64())
+	}
+	narrow := &quad{s: newS()}
+	for _, c := range []struct {
+		name string
+		f    func(u *vectorSpace)
+	}{
+		{"silu", func(u *vectorSpace) { u.function(&isa.Inst{Mode: isa.FnSilu}, d, x) }},
+		{"gelu_tanh", func(u *vectorSpace) { u.function(&isa.Inst{Mode: isa.FnGeluTanh}, d, x) }},
+		{"softmax", func(u *vectorSpace) { u.softmaxRow(d, x, 0, len(x), 0.125) }},
+		{"sum_of_squares", func(u *vectorSpace) { u.sumOfSquares(x) }},
+		{"add", func(u *vectorSpace) { u.apply(isa.ADD, d, x, y) }},
+		{"to_bf16", func(u *vectorSpace) { u.store(narrow, &isa.Inst{TD: isa.BF16}, 0, x) }},
+	} {
+		for _, set := range append(kern.Sets(), nil) {
+			name := "plain"
+			if set != nil {
+				name = set.Name
+			}
+			b.Run(c.name+"/"+name, func(b *testing.B) {
+				u := &vectorSpace{set: set}
+				b.SetBytes(4 * int64(len(x)))
+				for b.Loop() {
+					c.f(u)
+				}
+			})
+		}
+	}
+}

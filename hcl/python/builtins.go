@@ -147,6 +147,12 @@ func operatorFunctions() map[string]function {
 			return element(args[0], args[1])
 		},
 		"[]=": setElement,
+		"set": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			return starlark.None, setAt(args[1], args[2], args[0])
+		},
+		"bound": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			return number(args[0]), nil
+		},
 		"sliced": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			if s, ok := args[0].(starlark.String); ok && !ascii(string(s)) {
 				return nil, raise("ValueError", "%s: text is taken apart only where it is plain ASCII", repr(s))
@@ -233,6 +239,12 @@ func iterable(v starlark.Value) (starlark.Value, error) {
 			out = append(out, starlark.String(string(r)))
 		}
 		return starlark.NewList(out), nil
+	case *lazy:
+		if v.used {
+			return nil, raise("ValueError", "the values of %s were taken already, and can be once only; keep them: list(%s(…))", v.name, v.name)
+		}
+		v.used = true
+		return v, nil
 	case starlark.Iterable:
 		return v, nil
 	}
@@ -313,18 +325,26 @@ func setElement(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (st
 	if err != nil {
 		return nil, err
 	}
-	switch x := args[0].(type) {
+	return starlark.None, setAt(args[0], args[1], v)
+}
+
+// setAt computes x[i] = v.
+func setAt(x, i, v starlark.Value) error {
+	switch x := x.(type) {
 	case *starlark.Dict:
-		return starlark.None, setKey(x, args[1], v)
+		return setKey(x, i, v)
 	case *starlark.List:
-		n, _ := number(args[1]).(starlark.Int)
+		if _, err := element(x, i); err != nil {
+			return err
+		}
+		n, _ := number(i).(starlark.Int)
 		at, _ := n.Int64()
 		if at < 0 {
 			at += int64(x.Len())
 		}
-		return starlark.None, x.SetIndex(int(at), v)
+		return x.SetIndex(int(at), v)
 	}
-	return nil, raise("TypeError", "elements of %s do not change", typeName(args[0]))
+	return raise("TypeError", "elements of %s do not change", typeName(x))
 }
 
 func deleteElement(x, i starlark.Value) error {
@@ -334,6 +354,11 @@ func deleteElement(x, i starlark.Value) error {
 	d, ok := x.(*starlark.Dict)
 	if !ok {
 		return raise("TypeError", "del takes keys out of dicts; of a list use .pop(index)")
+	}
+	if twin, ok := twinOf(i); ok {
+		if _, found, err := d.Get(i); !found && err == nil {
+			i = twin
+		}
 	}
 	_, _, err := d.Delete(i)
 	return err

@@ -2,6 +2,7 @@ package python_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,4 +41,29 @@ func evaluate(text string) string {
 		return "refused: " + problem.Detail
 	}
 	return fmt.Sprint(v)
+}
+
+// TestPrograms is [TestExpressions] for random functions.
+func TestPrograms(t *testing.T) {
+	for line := range strings.Lines(read(t, "testdata/programs.jsonl")) {
+		var p struct {
+			Source string `json:"source"`
+			Result string `json:"result"`
+		}
+		if err := json.Unmarshal([]byte(line), &p); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		s, diags := python.Load(t.Context(), "p.py", p.Source+"def g():\n    return repr(f())\n", "g", nil)
+		if diags.HasErrors() {
+			got = "refused: " + diags[0].Detail
+		} else if v, _, problem := s.Call(); problem != nil {
+			got = "refused: " + problem.Detail
+		} else {
+			got = fmt.Sprint(v)
+		}
+		if raised := strings.HasSuffix(p.Result, "Error"); got != p.Result && (!raised || !strings.HasPrefix(got, "refused: ")) {
+			t.Errorf("%s\ngives %s, CPython %s", p.Source, got, p.Result)
+		}
+	}
 }

@@ -13,6 +13,14 @@ func pythonFunctions() map[string]function {
 		"abs": func(th *starlark.Thread, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {
 			return starlark.Call(th, starlark.Universe["abs"], numbers(args), kwargs)
 		},
+		"all": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			items, err := joined(args)
+			return starlark.Bool(!slices.ContainsFunc(items, func(v starlark.Value) bool { return !bool(v.Truth()) })), err
+		},
+		"any": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
+			items, err := joined(args)
+			return starlark.Bool(slices.ContainsFunc(items, func(v starlark.Value) bool { return bool(v.Truth()) })), err
+		},
 		"callable": func(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
 			_, ok := one(args).(starlark.Callable)
 			return starlark.Bool(ok), nil
@@ -162,11 +170,9 @@ func enumerate(_ *starlark.Thread, args starlark.Tuple, kwargs []starlark.Tuple)
 	if err := starlark.UnpackArgs("enumerate", args, kwargs, "iterable", &values, "start?", &start); err != nil {
 		return nil, err
 	}
-	items, err := joined(starlark.Tuple{values})
-	for i, v := range items {
-		items[i] = starlark.Tuple{starlark.MakeInt(start + i), v}
-	}
-	return starlark.NewList(items), err
+	return newLazy("enumerate", starlark.Tuple{values}, func(i int, elements starlark.Tuple) starlark.Value {
+		return starlark.Tuple{starlark.MakeInt(start + i), elements[0]}
+	})
 }
 
 func filter(th *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
@@ -368,26 +374,7 @@ func extreme(op string) function {
 }
 
 func zip(_ *starlark.Thread, args starlark.Tuple, _ []starlark.Tuple) (starlark.Value, error) {
-	var columns [][]starlark.Value
-	rows := 0
-	for i, a := range args {
-		items, err := joined(starlark.Tuple{a})
-		if err != nil {
-			return nil, err
-		}
-		if columns = append(columns, items); i == 0 || len(items) < rows {
-			rows = len(items)
-		}
-	}
-	out := make([]starlark.Value, rows)
-	for r := range rows {
-		row := make(starlark.Tuple, len(columns))
-		for i := range columns {
-			row[i] = columns[i][r]
-		}
-		out[r] = row
-	}
-	return starlark.NewList(out), nil
+	return newLazy("zip", args, func(_ int, elements starlark.Tuple) starlark.Value { return elements })
 }
 
 func sum(_ *starlark.Thread, args starlark.Tuple, kwargs []starlark.Tuple) (starlark.Value, error) {

@@ -360,7 +360,7 @@ func (t *translator) index(e *expr, at syntax.Position) syntax.Expr {
 		x := &syntax.SliceExpr{X: t.builtin("sliced", e, t.expr(e.args[0])), Lbrack: at, Rbrack: at}
 		for i, part := range []*syntax.Expr{&x.Lo, &x.Hi, &x.Step} {
 			if s.args[i] != nil {
-				*part = t.expr(s.args[i])
+				*part = t.builtin("bound", s.args[i], t.expr(s.args[i]))
 			}
 		}
 		return x

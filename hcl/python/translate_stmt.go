@@ -26,6 +26,28 @@ func (t *translator) assign(target, value syntax.Expr, at syntax.Position) synta
 	return &syntax.AssignStmt{OpPos: at, Op: syntax.EQ, LHS: target, RHS: value}
 }
 
+// assignTo assigns a value to any target. Elements are set by a builtin, also
+// those within a tuple, whose values get names first.
+func (t *translator) assignTo(target *expr, value syntax.Expr, at syntax.Position) []syntax.Stmt {
+	if target.kind == exIndex && target.args[1].kind != exSlice {
+		return t.run(t.builtin("set", target, value, t.expr(target.args[0]), t.expr(target.args[1])))
+	}
+	if target.kind != exTuple && target.kind != exList {
+		return []syntax.Stmt{t.assign(t.target(target), value, at)}
+	}
+	named := *target
+	named.args = slices.Clone(target.args)
+	var after []syntax.Stmt
+	for i, x := range target.args {
+		if x.kind == exIndex || x.kind == exTuple || x.kind == exList {
+			name := t.temp()
+			named.args[i] = &expr{kind: exName, text: name, start: x.start, end: x.end}
+			after = append(after, t.assignTo(x, t.ident(name, at), at)...)
+		}
+	}
+	return append([]syntax.Stmt{t.assign(t.target(&named), value, at)}, after...)
+}
+
 // stmt translates a statement; none where it does nothing.
 func (t *translator) stmt(s *stmt) []syntax.Stmt {
 	at := t.pos(s.start, s.end)
@@ -44,7 +66,7 @@ func (t *translator) stmt(s *stmt) []syntax.Stmt {
 		if s.value == nil {
 			return nil
 		}
-		return []syntax.Stmt{t.assign(t.target(s.targets[0]), t.expr(s.value), at)}
+		return t.assignTo(s.targets[0], t.expr(s.value), at)
 	case stReturn:
 		return t.returns1(s, at)
 	case stPass:
@@ -123,12 +145,12 @@ func (t *translator) target(e *expr) syntax.Expr {
 func (t *translator) assignAll(s *stmt, at syntax.Position) []syntax.Stmt {
 	value := t.expr(s.value)
 	if len(s.targets) == 1 {
-		return []syntax.Stmt{t.assign(t.target(s.targets[0]), value, at)}
+		return t.assignTo(s.targets[0], value, at)
 	}
 	name := t.temp()
 	out := []syntax.Stmt{t.assign(t.ident(name, at), value, at)}
 	for _, target := range s.targets {
-		out = append(out, t.assign(t.target(target), t.ident(name, at), at))
+		out = append(out, t.assignTo(target, t.ident(name, at), at)...)
 	}
 	return out
 }

@@ -101,7 +101,7 @@ func (c *compiler) run(ctx context.Context) (err error) {
 	if err := c.selectStages(w); err != nil {
 		return err
 	}
-	f := buildFlags{jobs: c.args.Jobs, events: c.explain}
+	f := buildFlags{jobs: c.args.Jobs}
 	if f.jobs == 0 {
 		f.jobs = physicalCores()
 	}
@@ -109,6 +109,7 @@ func (c *compiler) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	f.events = func(e executor.Event) { c.explain(e, mode) }
 	p := view.NewProgress(c.env.Stderr, view.ProgressOptions{
 		Mode: mode, Color: c.env.color(mode == "tty"), Now: c.env.Now, Size: c.env.Size, Jobs: f.jobs,
 		Retry: func(string) string { return "llima-compile " + vendor.CommandLine(c.args.Line(nil)) },
@@ -156,8 +157,12 @@ func (c *compiler) showPlan(w *workspace) (err error) {
 	return view.Plan(c.env.Stderr, w.plan, view.PlanOptions{All: c.shows("DEBUG")})
 }
 
-// explain says at level DEBUG why each target runs.
-func (c *compiler) explain(e executor.Event) {
+// explain says at level DEBUG why each target runs, and, where progress shows
+// nothing, that another build is waited for.
+func (c *compiler) explain(e executor.Event, mode string) {
+	if e.Kind == executor.Waiting && mode == "quiet" && c.shows("WARNING") {
+		fmt.Fprintln(c.env.Stderr, "waiting:", e.Message)
+	}
 	if e.Kind != executor.Started || !c.shows("DEBUG") {
 		return
 	}

@@ -39,7 +39,10 @@ func graphBytes(t *planner.Target) int64 {
 func Costs(p *planner.Plan, facts planner.Facts) map[*planner.Target]executor.Cost {
 	c := &coster{
 		facts: facts, outputs: map[*planner.Target][]planner.Output{}, stored: map[string]bool{},
-		matrix: map[*planner.Model]map[addr.PartID][]matrix{},
+		matrix: map[*planner.Model]map[addr.PartID][]matrix{}, shared: map[*planner.Model]map[addr.PartID]bool{},
+	}
+	for _, m := range p.Graph.Models {
+		c.shared[m] = m.Shared()
 	}
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
@@ -61,6 +64,7 @@ type coster struct {
 	outputs map[*planner.Target][]planner.Output // of those that do not run
 	stored  map[string]bool                      // what several targets make is stored once
 	matrix  map[*planner.Model]map[addr.PartID][]matrix
+	shared  map[*planner.Model]map[addr.PartID]bool // parts whose weights are in another program
 }
 
 // once reports whether something is counted for the first time.
@@ -128,6 +132,9 @@ func (c *coster) programSize(m *planner.Model, id addr.PartID) int64 {
 		return windowCode * int64(len(m.Arch.Windows(id.Phase, m.Params)))
 	}
 	size := programCode + vectorBytes(m)
+	if c.shared[m][id] {
+		return size
+	}
 	for _, w := range c.matrices(m, id) {
 		size += w.program + w.program/slack
 	}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
@@ -46,34 +48,22 @@ func (s *Store) Publish(folder string, entries []Entry, earlier []planner.Publis
 		old[p.Path] = p
 	}
 	gone := maps.Clone(old)
+	for _, e := range entries {
+		delete(gone, e.Path)
+	}
+	done, err := s.publishAll(folder, entries, old)
+	if err != nil {
+		return nil, err
+	}
 	folders := map[string]bool{}
 	var links []link
 	out := make([]planner.Published, 0, len(entries))
-	for _, e := range entries {
-		dst, err := inside(folder, e.Path)
-		if err != nil {
-			return nil, err
+	for _, d := range done {
+		out = append(out, d.Published)
+		if d.dir != "" {
+			folders[d.dir] = true
 		}
-		was, known := old[e.Path]
-		delete(gone, e.Path)
-		if known {
-			if err := removeIfThere(dst + tempSuffix); err != nil {
-				return nil, err
-			}
-		}
-		if known && was.Source == e.Source && s.modified(dst, was.Digest) == nil {
-			out = append(out, was)
-			continue
-		}
-		digest, blob, err := s.publish(dst, e)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Path, err)
-		}
-		if blob != "" {
-			links = append(links, link{dst, digest}, link{blob, digest})
-		}
-		folders[filepath.Dir(dst)] = true
-		out = append(out, planner.Published{Path: e.Path, Digest: digest, Source: e.Source})
+		links = append(links, d.links...)
 	}
 	slices.SortFunc(out, func(a, b planner.Published) int { return strings.Compare(a.Path, b.Path) })
 	for i := 1; i < len(out); i++ {
@@ -92,6 +82,62 @@ func (s *Store) Publish(folder string, entries []Entry, earlier []planner.Publis
 		}
 	}
 	return out, removeOld(folder, gone)
+}
+
+// placed is an entry that is in place.
+type placed struct {
+	planner.Published
+	dir   string // that it was put into, "" where it was there
+	links []link
+}
+
+// publishAll publishes entries, as many at once as there are processors: each
+// waits for the disk. After an error no more are begun.
+func (s *Store) publishAll(folder string, entries []Entry, old map[string]planner.Published) ([]placed, error) {
+	done := make([]placed, len(entries))
+	errs := make([]error, len(entries))
+	var failed atomic.Bool
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(cap(cores), len(entries)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(entries) && !failed.Load(); i = int(next.Add(1)) - 1 {
+				was, known := old[entries[i].Path]
+				if done[i], errs[i] = s.place(folder, entries[i], was, known); errs[i] != nil {
+					errs[i] = fmt.Errorf("%s: %w", entries[i].Path, errs[i])
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return done, errors.Join(errs...)
+}
+
+// place publishes an entry unless it is there as it was published. known says
+// that an earlier record lists it.
+func (s *Store) place(folder string, e Entry, was planner.Published, known bool) (placed, error) {
+	dst, err := inside(folder, e.Path)
+	if err != nil {
+		return placed{}, err
+	}
+	if known {
+		if err := removeIfThere(dst + tempSuffix); err != nil {
+			return placed{}, err
+		}
+	}
+	if known && was.Source == e.Source && s.modified(dst, was.Digest) == nil {
+		return placed{Published: was}, nil
+	}
+	digest, blob, err := s.publish(dst, e)
+	if err != nil {
+		return placed{}, err
+	}
+	p := placed{Published: planner.Published{Path: e.Path, Digest: digest, Source: e.Source}, dir: filepath.Dir(dst)}
+	if blob != "" {
+		p.links = []link{{dst, digest}, {blob, digest}}
+	}
+	return p, nil
 }
 
 // link is a path that leads to a blob.

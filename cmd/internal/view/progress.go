@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,8 +95,11 @@ func (p *Progress) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.live.clear()
+	slices.SortFunc(p.failures, func(a, b executor.Event) int {
+		return strings.Compare(a.Target.Addr.String(), b.Target.Addr.String())
+	})
 	for i, e := range p.failures {
-		if i > 0 || p.opt.Mode == "plain" {
+		if i > 0 || p.opt.Mode != "quiet" {
 			fmt.Fprintln(p.w)
 		}
 		p.failure(e)

@@ -86,7 +86,7 @@ func TestProgress(t *testing.T) {
 		t.Errorf("quiet: %q, want %q", got, failure)
 	}
 	tty := show("tty", now, events...)
-	if !strings.HasSuffix(tty, "\x1b[J"+failure) {
+	if !strings.HasSuffix(tty, "\x1b[J\n"+failure) {
 		t.Errorf("tty: %q, want it to end with cleared lines and the failure", tty)
 	}
 	for line := range strings.Lines(strings.TrimSuffix(tty, failure)) {

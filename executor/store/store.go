@@ -81,6 +81,9 @@ func OpenCache(project string, c Cache, now func() time.Time) (*Store, error) {
 	return s, nil
 }
 
+// Exists reports whether something was ever built in the project.
+func (s *Store) Exists() bool { return exists(filepath.Join(s.root, "locks")) }
+
 // Create makes the store's folders.
 func (s *Store) Create() error {
 	for _, d := range []string{"records", "logs", "locks"} {

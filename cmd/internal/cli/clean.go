@@ -56,6 +56,10 @@ func (f *cleanFlags) run(env Env, cmd *cobra.Command, args []string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if !st.Exists() {
+		view.Clean(env.Stdout, nil, 0, f.dryRun)
+		return nil
+	}
 	if err := st.Create(); err != nil {
 		return err
 	}

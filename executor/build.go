@@ -131,7 +131,12 @@ func Build(ctx context.Context, g *planner.Graph, st *store.Store, opt Options) 
 	if opt.MaxStoreBytes > 0 {
 		err = errors.Join(err, b.evict(locks))
 	}
-	return b.sum, errors.Join(err, locks.Release())
+	err = errors.Join(err, locks.Release())
+	if _, told := errors.AsType[*NoSpaceError](err); store.NoSpace(err) && !told { // not in a target
+		b.full = err
+		err = b.fullError()
+	}
+	return b.sum, err
 }
 
 // waiting is told who has a lock.

@@ -159,6 +159,9 @@ func (l *Locks) Folder(ctx context.Context, output string) error {
 		if dir == nil || err != nil {
 			return err
 		}
+		if _, err := tryLock(dir, alone); err != nil { // some network file systems lock files only
+			return dir.Close()
+		}
 		held := func() *HeldError {
 			return &HeldError{What: output, Doing: beingBuilt, Holder: folderHolder(real)}
 		}

@@ -188,7 +188,7 @@ func (s *Set) dot(acc [][Rows]float32, a *byte, lda int, p *Panel, room *Room) {
 		if p.Scales != nil {
 			scales, pitch = &p.Scales[k/p.Group*Rows], 4*Rows
 		}
-		sh := shapeOf(n, p.Group)
+		sh := shapeOf(n, p)
 		for half := 0; half < Rows; half += s.lanes {
 			from, c := s.packed[p.Code], &codes[4*half]
 			if len(acc) > 1 && s.unpack[p.Code] != nil {
@@ -204,14 +204,17 @@ func (s *Set) dot(acc [][Rows]float32, a *byte, lda int, p *Panel, room *Room) {
 // shape is how often the loops of a kernel turn.
 type shape struct{ groups, blocks, steps int }
 
-func shapeOf(inputs, group int) shape {
-	switch {
-	case group == stepInputs:
-		return shape{inputs / stepInputs, 1, 1}
-	case group >= inputs:
-		return shape{1, inputs / 32, 2}
+// shapeOf returns the loops over inputs of a panel, which begin at a multiple
+// of 128. Blocks are 128 inputs at most, which keeps the bound of docs/isa.md §1
+// for any numbers: each of a block's two sums then adds 64 products.
+func shapeOf(inputs int, p *Panel) shape {
+	group := p.Group
+	if p.Scales == nil {
+		group = p.Inputs
 	}
-	return shape{inputs / group, group / 32, 2}
+	block := min(group&-group, 128) // powers of two
+	group = min(group, inputs)
+	return shape{inputs / group, group / block, block / stepInputs}
 }
 
 // rows multiplies all rows of A with lanes outputs. packed is the kernel for

@@ -9,3 +9,14 @@ func (m *Machine) Force(set *kern.Set) {
 		m.sets = []*kern.Set{set}
 	}
 }
+
+// Backwards computes the panels of MMs that are computed together last first,
+// and on one core.
+func (m *Machine) Backwards() {
+	compute := m.matrix.panels
+	m.matrix.panels = func(worker, lo, hi int) {
+		for p := hi - 1; p >= lo; p-- {
+			compute(worker, p, p+1)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package emu_test
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -366,6 +367,61 @@ func TestSplitMatrix(t *testing.T) {
 			t.Errorf("C[%d] = %v, want %v", i, v, want[16+i])
 		}
 	}
+}
+
+// TestDependentMatrices has MMs in a row that read and write what others of
+// them write and read. They give the bits that they give when something else
+// stands between them, which is when no two can be computed together. What is
+// computed together is so in reverse.
+func TestDependentMatrices(t *testing.T) {
+	const size, rows = 64, 5
+	r := rand.New(rand.NewPCG(21, 22))
+	w := randomMatrix(r, size, size, isa.MakeFormat(isa.CodeBF16, 0, 0), 32)
+	codes, _, _ := w.streams()
+	load := w.load(codes, nil)
+	const a, b, c = 0, 0x8000, 0x10000 // the last in F32
+	mm := func(from, to uint32, edit func(*isa.Inst)) isa.Inst {
+		in := isa.Inst{Op: isa.MM, A: from, C: to, M: rows, LdA: size * 2, LdC: size * 2, NP: size / 16, OutBF16: true}
+		edit(&in)
+		return in
+	}
+	f32 := func(in *isa.Inst) { in.OutBF16, in.LdC = false, size*4 }
+	work := []isa.Inst{
+		load,
+		mm(a, b, func(*isa.Inst) {}),
+		mm(b, c, f32), // reads what was written
+		mm(a, c, func(in *isa.Inst) { f32(in); in.Acc = true }), // adds to it
+		mm(b, a, func(in *isa.Inst) { in.P0, in.NP = 1, 2 }),    // writes what was read
+		mm(b, a+64, func(in *isa.Inst) { in.P0, in.NP = 3, 1 }), // columns beside it
+		mm(a, c+0x800, f32), // reads both
+		mm(b, c+0x840, func(in *isa.Inst) { f32(in); in.NP = 2 }), // and is written over in part
+	}
+	var apart []isa.Inst
+	for _, in := range work {
+		apart = append(apart, in, isa.Inst{Op: isa.CVT, D: 0x20000, X: 0x20100, M: 1, N: 8, LdD: 32, LdX: 32, TD: isa.F32, TX: isa.F32})
+	}
+	in := bf16Bytes(randomNormal(r, rows*size))
+	for _, set := range append(kern.Sets(), nil) {
+		o := &object{weights: codes, set: set, backwards: true}
+		together, err := runWith(t, o, emu.Buffers{In: in}, work, c, 0x1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, err := runWith(t, o, emu.Buffers{In: in}, apart, c, 0x1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(together, alone) {
+			t.Errorf("%v: MMs in a row differ from MMs apart", name(set))
+		}
+	}
+}
+
+func name(set *kern.Set) string {
+	if set == nil {
+		return "plain"
+	}
+	return set.Name
 }
 
 // TestAttention appends K and V, loads them as tiles, and compares Q·K^T and

@@ -18,14 +18,15 @@ var le = binary.LittleEndian
 // object is an ELF file to be written for a test, from docs/isa.md and not
 // from the compiler.
 type object struct {
-	set     *kern.Set // of kernels; nil: none
-	code    []string  // assembly of each quad
-	raw     [][]byte  // or code as it is
-	weights []byte
-	consts  []byte
-	host    map[isa.Segment]int64
-	symbols []emu.Symbol
-	edit    func(name string, data []byte) []byte // of sections, before layout
+	set       *kern.Set // of kernels; nil: none
+	backwards bool      // panels last first
+	code      []string  // assembly of each quad
+	raw       [][]byte  // or code as it is
+	weights   []byte
+	consts    []byte
+	host      map[isa.Segment]int64
+	symbols   []emu.Symbol
+	edit      func(name string, data []byte) []byte // of sections, before layout
 }
 
 type testSection struct {
@@ -232,6 +233,9 @@ func runWith(tb testing.TB, o *object, b emu.Buffers, work []isa.Inst, outAt, ou
 	}
 	m := emu.NewMachine()
 	m.Force(o.set)
+	if o.backwards {
+		m.Backwards()
+	}
 	if err := m.Run(p, b); err != nil {
 		return nil, err
 	}

@@ -188,6 +188,13 @@ func dotWideBF16x4(acc *float32, a *byte, lda int, codes *byte, scales *float32,
 //go:noescape
 func dotWideBF16x8(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch int, groups int, blocks int, steps int)
 
+// dotBF16BF16 adds to acc [1,16] the products of 1 rows of a, lda bytes apart, with 16 outputs of a panel.
+// A block has steps times 16 inputs; scales are pitch bytes apart.
+// It returns a number other than 0 where a code is a subnormal BF16, which it took for zero.
+//
+//go:noescape
+func dotBF16BF16(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch int, groups int, blocks int, steps int) uint32
+
 // dotINT8BF16 adds to acc [1,16] the products of 1 rows of a, lda bytes apart, with 16 outputs of a panel.
 // A block has steps times 16 inputs; scales are pitch bytes apart.
 //

@@ -2746,6 +2746,106 @@ step:
 	VZEROUPPER
 	RET
 
+// func dotBF16BF16(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch int, groups int, blocks int, steps int) uint32
+// Requires: AVX, AVX512BW, AVX512F, MMX+
+TEXT ·dotBF16BF16(SB), NOSPLIT, $0-76
+	MOVQ         acc+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         codes+24(FP), DX
+	MOVQ         scales+32(FP), BX
+	MOVQ         pitch+40(FP), SI
+	MOVQ         groups+48(FP), DI
+	MOVL         $0x00020002, R8
+	VPBROADCASTD R8, Z0
+	MOVL         $0xffffffff, R8
+	VPBROADCASTD R8, Z1
+	VMOVUPS      (AX), Z2
+
+group:
+	MOVQ blocks+56(FP), R8
+
+block:
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   steps+64(FP), R9
+
+step:
+	PREFETCHT0   4096(DX)
+	VMOVUPS      (DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD (CX), Z6
+	LONG $0x4856f262; WORD $0xde52 // VDPBF16PS    Z6, Z5, Z3
+	PREFETCHT0   4160(DX)
+	VMOVUPS      64(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 4(CX), Z6
+	LONG $0x4856f262; WORD $0xe652 // VDPBF16PS    Z6, Z5, Z4
+	PREFETCHT0   4224(DX)
+	VMOVUPS      128(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 8(CX), Z6
+	LONG $0x4856f262; WORD $0xde52 // VDPBF16PS    Z6, Z5, Z3
+	PREFETCHT0   4288(DX)
+	VMOVUPS      192(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 12(CX), Z6
+	LONG $0x4856f262; WORD $0xe652 // VDPBF16PS    Z6, Z5, Z4
+	PREFETCHT0   4352(DX)
+	VMOVUPS      256(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 16(CX), Z6
+	LONG $0x4856f262; WORD $0xde52 // VDPBF16PS    Z6, Z5, Z3
+	PREFETCHT0   4416(DX)
+	VMOVUPS      320(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 20(CX), Z6
+	LONG $0x4856f262; WORD $0xe652 // VDPBF16PS    Z6, Z5, Z4
+	PREFETCHT0   4480(DX)
+	VMOVUPS      384(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 24(CX), Z6
+	LONG $0x4856f262; WORD $0xde52 // VDPBF16PS    Z6, Z5, Z3
+	PREFETCHT0   4544(DX)
+	VMOVUPS      448(DX), Z5
+	VPADDW       Z5, Z5, Z6
+	VPSUBW       Z0, Z6, Z6
+	VPMINUW      Z6, Z1, Z1
+	VPBROADCASTD 28(CX), Z6
+	LONG $0x4856f262; WORD $0xe652 // VDPBF16PS    Z6, Z5, Z4
+	ADDQ         $0x00000200, DX
+	ADDQ         $0x00000020, CX
+	DECQ         R9
+	JNZ          step
+	VADDPS       Z4, Z3, Z3
+	VFMADD231PS  (BX), Z3, Z2
+	DECQ         R8
+	JNZ          block
+	ADDQ         SI, BX
+	DECQ         DI
+	JNZ          group
+	VMOVUPS      Z2, (AX)
+	MOVL         $0x00fe00fe, AX
+	VPBROADCASTD AX, Z0
+	VPCMPUW      $0x01, Z0, Z1, K1
+	KMOVD        K1, AX
+	MOVL         AX, ret+72(FP)
+	VZEROUPPER
+	RET
+
 DATA INT8asBF16<>+0(SB)/4, $0x40008000
 DATA INT8asBF16<>+4(SB)/4, $0xe0c0a080
 DATA INT8asBF16<>+8(SB)/4, $0x30201000
@@ -3247,7 +3347,7 @@ row:
 	MOVQ BX, DI
 
 line:
-	VMOVDQU32    (SI), Z2
+	VMOVUPS      (SI), Z2
 	VPADDW       Z2, Z2, Z2
 	VPSUBW       Z0, Z2, Z2
 	VPMINUW      Z2, Z1, Z1

@@ -57,6 +57,7 @@ type Set struct {
 	// A set that multiplies BF16 numbers takes subnormal ones for zero. It
 	// tells where they are, and has another set for them.
 	subnormal func(p *byte, rows, stride, lines int) uint32
+	checked   func(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch, groups, blocks, steps int) uint32
 	f32       *Set
 }
 
@@ -141,6 +142,8 @@ func (s *Set) Dot(acc [][Rows]float32, in *Input, p *Panel, room *Room) {
 	switch {
 	case s.subnormal == nil:
 		s.dot(acc, f32Rows(in.f32), 4*p.Inputs, p, room)
+	case p.Code == BF16 && len(acc) == 1 && !in.rare:
+		s.dotChecked(acc, in, p, room)
 	case p.Code == BF16 && s.subnormal(&p.Codes[0], 1, 0, p.Inputs/2) != 0:
 		s.f32.dotWidened(acc, in, 0, p, room)
 	case in.rare:
@@ -157,6 +160,16 @@ func (s *Set) Dot(acc [][Rows]float32, in *Input, p *Panel, room *Room) {
 	}
 	if p.Offsets != nil {
 		s.addOffsets(acc, in, p)
+	}
+}
+
+// dotChecked is Dot for one row with BF16 codes, which it reads once: it looks
+// for subnormal ones on the way, and begins again where there are.
+func (s *Set) dotChecked(acc [][Rows]float32, in *Input, p *Panel, room *Room) {
+	start, sh := acc[0], shapeOf(p.Inputs, p)
+	if s.checked(&acc[0][0], &in.bf16[0], in.stride, &p.Codes[0], &ones[0], 0, sh.groups, sh.blocks, sh.steps) != 0 {
+		acc[0] = start
+		s.f32.dotWidened(acc, in, 0, p, room)
 	}
 }
 

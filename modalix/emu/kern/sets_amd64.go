@@ -37,6 +37,7 @@ var bf16Set = Set{
 	narrow:    narrowBF16AVX512,
 	vector:    &avx512Vector,
 	subnormal: subnormalAVX512,
+	checked:   dotBF16BF16,
 	f32:       &avx512Set,
 }
 

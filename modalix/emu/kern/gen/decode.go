@@ -16,6 +16,7 @@ type decoder struct {
 	inputs   int  // of a line
 	operands int  // of a line
 	wide     bool // lines are operands
+	checked  bool // lines are BF16, of which subnormal ones are reported
 	setup    func() []reg.VecVirtual
 	// decode gives operand i of line z: an input as F32, or two as BF16. c is
 	// what setup made. Operands are taken in order, and z may change.
@@ -24,6 +25,9 @@ type decoder struct {
 
 func wideF32() decoder  { return decoder{name: "Wide", inputs: 1, operands: 1, wide: true} }
 func wideBF16() decoder { return decoder{name: "Wide", inputs: 2, operands: 1, wide: true} }
+
+// checkedBF16 is for codes that nothing has looked at.
+func checkedBF16() decoder { return decoder{name: "BF16", inputs: 2, operands: 1, checked: true} }
 
 func bf16ToF32(l level) decoder {
 	return decoder{

@@ -25,6 +25,7 @@ type dotLoop struct {
 	constants []reg.VecVirtual
 	a         *rowsOfA
 	even, odd []reg.VecVirtual
+	check     *subnormals // of the codes, where the kernel looks for them
 }
 
 // dot writes a kernel for rows of A whose inputs have size bytes. operand
@@ -34,15 +35,25 @@ func dot(l level, c decoder, rows, size int, operand func(d *dotLoop, z reg.VecV
 	if c.wide {
 		name += fmt.Sprintf("x%d", rows)
 	}
-	function(name, "func(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch int, groups int, blocks int, steps int)",
+	signature := "func(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch int, groups int, blocks int, steps int)"
+	doc := []string{
 		fmt.Sprintf("adds to acc [%d,16] the products of %d rows of a, lda bytes apart, with %d outputs of a panel.", rows, rows, l.lanes),
-		"A block has steps times 16 inputs; scales are pitch bytes apart.")
+		"A block has steps times 16 inputs; scales are pitch bytes apart.",
+	}
+	if c.checked {
+		signature += " uint32"
+		doc = append(doc, "It returns a number other than 0 where a code is a subnormal BF16, which it took for zero.")
+	}
+	function(name, signature, doc...)
 	out := Load(Param("acc"), GP64())
 	d := &dotLoop{l: l, c: c, rows: rows, a: address(rows), codes: Load(Param("codes"), GP64())}
 	scales, pitch := Load(Param("scales"), GP64()), Load(Param("pitch"), GP64())
 	groups := Load(Param("groups"), GP64())
 	if c.setup != nil {
 		d.constants = c.setup()
+	}
+	if c.checked {
+		d.check = newSubnormals()
 	}
 	acc := l.vecs(rows)
 	d.even, d.odd = l.vecs(rows), l.vecs(rows)
@@ -79,6 +90,9 @@ func dot(l level, c decoder, rows, size int, operand func(d *dotLoop, z reg.VecV
 	for m := range rows {
 		VMOVUPS(acc[m], Mem{Base: out, Disp: line * m})
 	}
+	if c.checked {
+		d.check.store()
+	}
 	VZEROUPPER()
 	RET()
 }
@@ -90,6 +104,9 @@ func (d *dotLoop) line(i int, operand func(d *dotLoop, z reg.VecVirtual, i, n in
 	}
 	z := d.l.vec()
 	VMOVUPS(Mem{Base: d.codes, Disp: line * i}, z)
+	if d.check != nil {
+		d.check.look(z)
+	}
 	for o := range d.c.operands {
 		operand(d, z, o, i*d.c.operands+o)
 	}

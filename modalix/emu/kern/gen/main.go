@@ -97,6 +97,7 @@ func main() {
 	for rows := 1; rows <= 8; rows *= 2 {
 		dotBF16(wideBF16(), rows)
 	}
+	dotBF16(checkedBF16(), 1)
 	for _, d := range []decoder{int8ToBF16(), nibblesToBF16(false), nibblesToBF16(true)} {
 		dotBF16(d, 1)
 		unpack(bf16, d)
@@ -239,32 +240,49 @@ func (l level) total(v reg.VecVirtual) reg.VecVirtual {
 	return x
 }
 
-// subnormal looks for BF16 numbers that VDPBF16PS takes as zero.
+// subnormals keeps the least of BF16 numbers' magnitudes, as words less 1, so
+// that zero is the greatest.
+type subnormals struct{ two, least reg.VecVirtual }
+
+func newSubnormals() *subnormals {
+	return &subnormals{bf16.constant(0x00020002), bf16.constant(0xffffffff)}
+}
+
+func (s *subnormals) look(z reg.VecVirtual) {
+	v := ZMM()
+	VPADDW(z, z, v) // drops the sign
+	VPSUBW(s.two, v, v)
+	VPMINUW(v, s.least, s.least)
+}
+
+// store makes the function return whether there were any.
+func (s *subnormals) store() {
+	k, out := K(), GP32()
+	VPCMPUW(Imm(1), bf16.constant(0x00fe00fe), s.least, k)
+	KMOVD(k, out)
+	Store(out, ReturnIndex(0))
+}
+
+// subnormal looks for BF16 numbers that VDPBF16PS takes for zero.
 func subnormal() {
 	function("subnormalAVX512", "func(p *byte, rows int, stride int, lines int) uint32",
 		"reports, by a number other than 0, whether rows of lines of 64 bytes hold a subnormal BF16.")
 	p, rows := Load(Param("p"), GP64()), Load(Param("rows"), GP64())
 	stride, lines := Load(Param("stride"), GP64()), Load(Param("lines"), GP64())
-	two, least := avx512.constant(0x00020002), avx512.constant(0xffffffff)
-	at, left, v := GP64(), GP64(), ZMM()
+	check := newSubnormals()
+	at, left := GP64(), GP64()
 	Label("row")
 	MOVQ(p, at)
 	MOVQ(lines, left)
 	Label("line")
-	VMOVDQU32(Mem{Base: at}, v)
-	VPADDW(v, v, v) // drops the sign
-	VPSUBW(two, v, v)
-	VPMINUW(v, least, least)
+	check.look(bf16.load(Mem{Base: at}))
 	ADDQ(U8(64), at)
 	DECQ(left)
 	JNZ(LabelRef("line"))
 	ADDQ(stride, p)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
-	k, out := K(), GP32()
-	VPCMPUW(Imm(1), avx512.constant(0x00fe00fe), least, k)
-	KMOVD(k, out)
-	Store(out, ReturnIndex(0))
+	check.store()
 	VZEROUPPER()
 	RET()
 }

@@ -1,6 +1,8 @@
 package emu
 
 import (
+	"unsafe"
+
 	"github.com/llima-build/llima/modalix/emu/kern"
 	"github.com/llima-build/llima/modalix/isa"
 )
@@ -62,9 +64,8 @@ func (j *product) widenScales(dst []float32, src []byte, kind isa.Scale) {
 		j.set.WidenF16(dst, src)
 	case isa.ScaleBF16:
 		j.set.WidenBF16(dst, src)
-	case isa.ScaleF32, isa.ScaleNone:
-		for g := range j.groups {
-			readScales((*[panelRows]float32)(dst[g*panelRows:]), src[g*panelRows*4:], kind)
-		}
+	case isa.ScaleF32:
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), src) // the host is little-endian
+	case isa.ScaleNone:
 	}
 }

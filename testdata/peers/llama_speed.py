@@ -1,13 +1,9 @@
 """Compares the speed of llima's emulator with llama.cpp on the same CPU.
 
-usage: llama_speed.py [options] LLIMA GGUF MIXED BF16
-
-LLIMA is the llima binary, GGUF a folder that llama_gguf.py wrote, MIXED and
-BF16 are outputs of llima of the same model: the one with INT4 decode, the other
-unquantised. Contenders take turns, each run is a process of its own, both get
-the same token ids, and both start from files in the page cache. Figures are
-medians, in tokens a second: of the prompt until its last logits are there, and
-of greedy decoding after it.
+All files are of the same model. Contenders take turns, each run is a process
+of its own, both get the same token ids, and both start from files in the page
+cache. Figures are medians, in tokens a second: of the prompt until its last
+logits are there, and of greedy decoding after it.
 """
 
 import argparse
@@ -73,15 +69,15 @@ def child(path, threads, prompt, tokens):
 def main():
     if sys.argv[1:2] == ["--child"]:
         return child(sys.argv[2], *map(int, sys.argv[3:]))
-    p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument("llima")
-    p.add_argument("gguf")
-    p.add_argument("mixed")
-    p.add_argument("bf16")
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("llima", help="the llima binary")
+    p.add_argument("gguf", help="a folder that llama_gguf.py wrote")
+    p.add_argument("mixed", help="an output of llima with INT4 decode")
+    p.add_argument("bf16", help="an output of llima in BF16")
     p.add_argument("--runs", type=int, default=5)
-    p.add_argument("--prompt", type=int, default=512)
-    p.add_argument("--tokens", type=int, default=128)
-    p.add_argument("--threads", default="1,2")
+    p.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
+    p.add_argument("--tokens", type=int, default=128, help="tokens to decode")
+    p.add_argument("--threads", default="1,2", help="numbers of threads, with commas")
     a = p.parse_args()
     contenders = {
         "llima INT4": lambda *n: ours(a.llima, a.mixed, *n),

@@ -3,6 +3,7 @@ package planner
 import (
 	"slices"
 
+	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 )
@@ -34,6 +35,22 @@ type sizeClass struct {
 	precision config.Precision
 }
 
+// Tensors lists what a part reads of the checkpoint, in the order in which its
+// graph does; both phases read the same. It remembers them, as finding them
+// takes building the graph.
+func (m *Model) Tensors(id addr.PartID) []arch.TensorShape {
+	id.Phase = addr.Prefill
+	list, ok := m.tensors[id]
+	if !ok {
+		if m.tensors == nil {
+			m.tensors = map[addr.PartID][]arch.TensorShape{}
+		}
+		list = m.Arch.Tensors(id)
+		m.tensors[id] = list
+	}
+	return list
+}
+
 // weightBytes returns what the weights and constants of a part take in its
 // program, in a precision.
 func (m *Model) weightBytes(id addr.PartID, precision config.Precision) int64 {
@@ -42,7 +59,7 @@ func (m *Model) weightBytes(id addr.PartID, precision config.Precision) int64 {
 		return n
 	}
 	var weights, consts int64
-	for _, t := range m.Arch.Tensors(id) {
+	for _, t := range m.Tensors(id) {
 		shape := t.Shape
 		if len(shape) != 2 {
 			elements := int64(1)

@@ -50,7 +50,8 @@ type Model struct {
 	Parts      []Part
 	Targets    []*Target // in the order of the pipeline
 
-	sizes map[sizeClass]int64
+	sizes   map[sizeClass]int64
+	tensors map[addr.PartID][]arch.TensorShape
 }
 
 // Part is one part with what the rules say of it.

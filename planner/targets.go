@@ -128,7 +128,10 @@ func TensorSource(ck *checkpoint.Checkpoint, c checkpoint.Tensor) Source {
 // the same parameters in every layer, so they all have one key.
 func (m *Model) addPart(p Part) (onnx, quantize, compile *Target, err error) {
 	a, unit := m.Arch, p.ID.String()
-	tensors := a.TensorNames(p.ID)
+	var tensors []string
+	for _, t := range m.Tensors(p.ID) {
+		tensors = append(tensors, t.Name)
+	}
 
 	onnx = m.target(addr.ONNX, unit)
 	onnx.Params.Set("architecture", a.GraphFields(p.ID))

@@ -171,9 +171,9 @@ func (c *coster) matrices(m *planner.Model, id addr.PartID) []matrix {
 
 func newMatrices(m *planner.Model, p planner.Part) []matrix {
 	var out []matrix
-	for _, name := range m.Arch.TensorNames(p.ID) {
-		shape, err := m.Arch.Shape(name)
-		if err != nil || len(shape) != 2 {
+	for _, src := range m.Tensors(p.ID) {
+		name, shape := src.Name, src.Shape
+		if len(shape) != 2 {
 			continue
 		}
 		f := planner.FormatOf(p.Decision.Precision, name == m.Arch.HeadName())

@@ -54,7 +54,7 @@ func changes(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanOption
 // everything lists each target of a model.
 func everything(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanOptions) {
 	b.WriteString("\n")
-	t := table{align: "lll"}
+	t := table{align: "lll", columns: o.Columns}
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
 		if d.Target.Model != m {

@@ -37,6 +37,9 @@ func precisionMap(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanO
 	rows, used := mapRows(p, m)
 	for from := 0; from < layers; from += width {
 		to := min(from+width, layers)
+		if from > 0 {
+			b.WriteString("\n")
+		}
 		var ruler strings.Builder
 		for l := from; l < to; l += 10 {
 			fmt.Fprintf(&ruler, "%-10d", l)

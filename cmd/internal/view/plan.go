@@ -113,7 +113,7 @@ func planModel(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanOpti
 	fmt.Fprintf(b, "%s  %s · %s · %s · context %d\n  %s → %s\n\n", paint(o.Color, bold, printable(c.Name)),
 		printable(path.Base(strings.ReplaceAll(c.SourceText, "\\", "/"))), m.Properties().Format,
 		plural(m.Arch.NumHiddenLayers, "layer"), c.ContextTokens, printable(c.SourceText), printable(c.OutputText))
-	rules(b, m)
+	rules(b, m, o)
 	b.WriteString("\n")
 	precisionMap(b, p, m, o)
 	sizes(b, m, o)
@@ -121,8 +121,8 @@ func planModel(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanOpti
 }
 
 // rules lists each rule with what it decided.
-func rules(b *strings.Builder, m *planner.Model) {
-	t := table{align: "llrlr"}
+func rules(b *strings.Builder, m *planner.Model, o PlanOptions) {
+	t := table{align: "llrlr", columns: o.Columns}
 	t.add("rule", "at", "parts", "precision", "weights")
 	for _, r := range m.RuleTotals() {
 		size, precision := Bytes(r.WeightBytes), string(r.Precision)

@@ -8,7 +8,8 @@ import (
 
 // table lays out rows in columns two spaces apart; column alignment is 'l' or
 // 'r' a column. Lines never end in spaces. Where columns is set, a last cell
-// that would not fit into it goes on below itself.
+// of text that would not fit into it goes on below itself, and first cells of
+// a table that ends in numbers are cut.
 type table struct {
 	align   string
 	rows    [][]string
@@ -43,6 +44,10 @@ func (t *table) write(w io.Writer) {
 			width[i] = max(width[i], cells(c))
 		}
 	}
+	prose := t.align != "" && t.align[len(t.align)-1] == 'l'
+	if t.columns > 0 && !prose {
+		t.cut(width)
+	}
 	for n, row := range t.rows {
 		var b strings.Builder
 		at := 2
@@ -55,7 +60,7 @@ func (t *table) write(w io.Writer) {
 			switch style := t.styles[n]; {
 			case i == 0 && style != "":
 				c = style + c + reset
-			case i > 0 && i == len(row)-1 && t.columns > 0:
+			case i > 0 && i == len(row)-1 && t.columns > 0 && prose:
 				const least = 20 // narrower than this is no better to read
 				c = strings.Join(flow(strings.Fields(c), " ", max(t.columns-at, least)), "\n"+strings.Repeat(" ", at))
 			}
@@ -67,6 +72,30 @@ func (t *table) write(w io.Writer) {
 			at += width[i]
 		}
 		fmt.Fprintln(w, strings.TrimRight("  "+b.String(), " "))
+	}
+}
+
+// cut shortens the first cells so that the rows fit, as far as that goes.
+func (t *table) cut(width []int) {
+	const least = 12
+	total := 2 * len(width)
+	for _, w := range width {
+		total += w
+	}
+	room := max(width[0]-(total-t.columns), least)
+	if room >= width[0] {
+		return
+	}
+	width[0] = room
+	for _, row := range t.rows {
+		if cells(row[0]) <= room {
+			continue
+		}
+		short := []rune(row[0])
+		for cells(string(short)) > room-1 {
+			short = short[:len(short)-1]
+		}
+		row[0] = string(short) + "…"
 	}
 }
 

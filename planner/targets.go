@@ -89,7 +89,9 @@ func (m *Model) addDevkit() (*Target, error) {
 	t.where("future_token_mask_size", m.Config.MaskRange)
 	for _, name := range devkitFiles {
 		path := filepath.Join(m.Checkpoint.Dir(), name)
-		switch _, err := os.Stat(path); {
+		switch st, err := os.Stat(path); {
+		case err == nil && !st.Mode().IsRegular(): // reading a pipe would wait
+			return nil, fmt.Errorf("%s is not a regular file", path)
 		case err == nil:
 			t.Sources = append(t.Sources, Source{Name: "file/" + name, Path: path})
 		case !errors.Is(err, fs.ErrNotExist):

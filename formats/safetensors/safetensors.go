@@ -70,7 +70,7 @@ func (e *Error) Error() string {
 
 // Open maps and checks a file. Only the header is read.
 func Open(path string) (*File, error) {
-	file, err := os.Open(path)
+	file, err := mmap.OpenRegular(path)
 	if err != nil {
 		return nil, openError(path, err)
 	}

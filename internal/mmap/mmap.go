@@ -13,10 +13,27 @@ type File struct {
 	data []byte
 }
 
-// Open maps a regular file. A file that is cut short while it is mapped kills
-// the process on access: inputs must not be truncated during a build.
+// OpenRegular opens a regular file for reading. Opening a pipe would wait for
+// whoever writes to it.
+func OpenRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, irregular(path, info)
+	}
+	return os.Open(path)
+}
+
+func irregular(path string, info fs.FileInfo) error {
+	return &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("not a regular file (%v)", info.Mode().Type())}
+}
+
+// Open maps a regular file. Reading what is mapped after the file was cut short
+// is a fault, which package executor catches where it reads files of others.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +49,7 @@ func Map(f *os.File) (*File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "map", Path: path, Err: fmt.Errorf("not a regular file (%v)", info.Mode().Type())}
+		return nil, irregular(path, info)
 	}
 	if info.Size() == 0 {
 		return &File{}, nil

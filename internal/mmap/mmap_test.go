@@ -44,6 +44,9 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := mmap.Open(filepath.Join(dir, "absent")); !os.IsNotExist(err) {
 		t.Errorf("Open(absent) = %v, want a not-exist error", err)
 	}
+	if _, err := mmap.OpenRegular(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("OpenRegular(folder) = %v, want an error", err)
+	}
 	if _, err := mmap.Open(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("Open(folder) = %v, want an error", err)
 	}

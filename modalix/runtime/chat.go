@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/llima-build/llima/formats/chat"
@@ -48,7 +47,7 @@ func (m *Model) loadTemplate(devkit string) error {
 	m.chat.variables = encoded
 
 	path := filepath.Join(devkit, "chat_template.jinja")
-	src, err := os.ReadFile(path)
+	src, err := readSmall(path)
 	text := string(src)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

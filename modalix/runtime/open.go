@@ -5,11 +5,12 @@
 package runtime
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/llima-build/llima/formats/npy"
@@ -174,23 +175,31 @@ func (m *Model) loadRopes(devkit string) error {
 	return nil
 }
 
+// readSmall reads a regular file of a bounded size.
+func readSmall(path string) ([]byte, error) {
+	f, err := mmap.OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	var b bytes.Buffer
+	n, err := io.Copy(&b, io.LimitReader(f, maxJSONBytes+1))
+	if err == nil && n > maxJSONBytes {
+		err = fmt.Errorf("%s: more than the %d bytes that such a file may have", path, maxJSONBytes)
+	}
+	return b.Bytes(), err
+}
+
 // readJSON reads a bounded JSON file; v stays as it is where an optional one is
 // missing.
 func readJSON(path string, optional bool, v any) error {
-	st, err := os.Stat(path)
+	b, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if optional {
 			return nil
 		}
 		return missingError{path}
 	}
-	if err != nil {
-		return err
-	}
-	if st.Size() > maxJSONBytes {
-		return fmt.Errorf("%s: %d bytes, more than the %d that such a file may have", path, st.Size(), maxJSONBytes)
-	}
-	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package tokenizer_test
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"github.com/llima-build/llima/formats/tokenizer"
@@ -250,57 +248,5 @@ func TestGeneratedVocabularies(t *testing.T) {
 	}
 	for name, want := range library(t, files, generate(words(t), generatedTexts)) {
 		compareAll(t, name, tokenizers[name], want)
-	}
-}
-
-// TestSpeed: on one thread, no kind of tokenizer is slower than the library,
-// on documents by line, by paragraph and as a whole.
-func TestSpeed(t *testing.T) {
-	if os.Getenv("LLIMA_LONG") == "" {
-		t.Skip("LLIMA_LONG is not set")
-	}
-	var document strings.Builder
-	paths, err := filepath.Glob("../../*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range append(paths, more...) {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		document.Write(b)
-	}
-	text := document.String()
-	files := map[string][]byte{}
-	for _, name := range names {
-		files[name] = readFile(t, name)
-	}
-	for kind, texts := range map[string][]string{"lines": strings.Split(text, "\n"), "paragraphs": strings.Split(text, "\n\n"), "whole": {text}} {
-		_, printed := runLibrary(t, "speed.py", files, texts)
-		for line := range strings.Lines(printed) {
-			var name string
-			var seconds float64
-			if _, err := fmt.Sscan(line, &name, &seconds); err != nil {
-				t.Fatalf("%q: %v", line, err)
-			}
-			own, tok := time.Hour, load(t, name)
-			for range 5 {
-				start := time.Now()
-				for _, s := range texts {
-					tok.Encode(s, false)
-				}
-				own = min(own, time.Since(start))
-			}
-			rate := float64(len(text)) / 1e6
-			t.Logf("%s, %s: %.1f MB/s, the library %.1f", name, kind, rate/own.Seconds(), rate/seconds)
-			if own.Seconds() > seconds {
-				t.Errorf("%s, %s: %v, the library takes %.3fs", name, kind, own, seconds)
-			}
-		}
 	}
 }

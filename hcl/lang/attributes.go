@@ -24,6 +24,9 @@ func EvalAttribute(a Attribute, attr *hclsyntax.Attribute, ctx *hcl.EvalContext)
 // evalQuick is [EvalAttribute] for an expression that [CheckAttribute] has
 // seen: in rules that are asked about thousands of parts.
 func (a Attribute) evalQuick(attr *hclsyntax.Attribute, ctx *hcl.EvalContext) (cty.Value, diag.List) {
+	if d := checkWork(attr.Expr, ctx, maxRuleSteps); d != nil {
+		return cty.NullVal(cty.DynamicPseudoType), d
+	}
 	v, diags := attr.Expr.Value(ctx)
 	return a.checked(attr, ctx, v, FromHCL(diags))
 }

@@ -45,8 +45,6 @@ func Eval(expr hcl.Expression, ctx *hcl.EvalContext) (cty.Value, diag.List) {
 	return v, FromHCL(diags)
 }
 
-const maxTextBytes = 4 << 20
-
 func tooLarge(v cty.Value) bool {
 	elements, text := 0, 0
 	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
@@ -68,6 +66,7 @@ type checker struct {
 	tolerant int
 	// forDepth and splatDepth count the enclosing expressions that multiply work.
 	forDepth, splatDepth int
+	referred             int // elements of the values that it names
 }
 
 func (c *checker) report(d ...diag.Diagnostic) { c.diags = append(c.diags, d...) }
@@ -110,7 +109,7 @@ func (c *checker) visit(expr hclsyntax.Expression, ctx *hcl.EvalContext) (cty.Va
 	case *hclsyntax.TemplateWrapExpr:
 		return c.visit(e.Wrapped, ctx)
 	case *hclsyntax.TemplateExpr:
-		return c.all(e, ctx, e.Parts)
+		return c.template(e, ctx)
 	case *hclsyntax.TemplateJoinExpr:
 		return c.all(e, ctx, []hclsyntax.Expression{e.Tuple})
 	case *hclsyntax.TupleConsExpr:
@@ -141,6 +140,25 @@ func (c *checker) all(e hclsyntax.Expression, ctx *hcl.EvalContext, children []h
 		return c.fail(FromHCL(diags)...)
 	}
 	return v, true
+}
+
+// template visits the parts of a template, and refuses one whose text would
+// be too large before it is put together.
+func (c *checker) template(e *hclsyntax.TemplateExpr, ctx *hcl.EvalContext) (cty.Value, bool) {
+	good, size := true, 0
+	for _, part := range e.Parts {
+		v, ok := c.visit(part, ctx)
+		good = good && ok
+		size += len(textOf([]cty.Value{v}, 0))
+	}
+	if !good {
+		return cty.DynamicVal, false
+	}
+	if size > maxTextBytes {
+		c.report(Errorf(e.Range(), "Value is too large", "This text has %d bytes; at most %d can be made.", size, maxTextBytes))
+		return cty.DynamicVal, false
+	}
+	return c.all(e, ctx, nil)
 }
 
 func (c *checker) index(e *hclsyntax.IndexExpr, ctx *hcl.EvalContext) (cty.Value, bool) {
@@ -294,6 +312,12 @@ func (c *checker) forExpr(e *hclsyntax.ForExpr, ctx *hcl.EvalContext) (cty.Value
 	c.forDepth--
 	if !good {
 		return cty.DynamicVal, false
+	}
+	if c.forDepth == 0 {
+		if d := checkWork(e, ctx, maxSteps); d != nil {
+			c.report(d...)
+			return cty.DynamicVal, false
+		}
 	}
 	return c.all(e, ctx, nil)
 }

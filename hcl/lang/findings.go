@@ -110,6 +110,9 @@ func CheckRules(m *config.Model, props config.Properties, parts []addr.PartID) d
 		layer := config.Layer{PartID: id, FromEnd: props.NumHiddenLayers - id.Index}
 		winner := -1
 		for i := range r.rules {
+			if found[i].failed { // once is enough
+				continue
+			}
 			ctx := valueScope(r.rules[i].base, props, layer)
 			match, diags := r.rules[i].matches(ctx)
 			if diags.HasErrors() {

@@ -23,13 +23,12 @@ func Functions(files *Files) map[string]function.Function {
 		"file":       files.fileFunc(),
 		"fileexists": files.existsFunc(),
 		"fileset":    files.setFunc(),
-		"format":     bounded(stdlib.FormatFunc, checkWidths),
-		"formatlist": bounded(stdlib.FormatListFunc, checkWidths),
-		"indent":     bounded(stdlib.IndentFunc, checkIndent),
-		"setproduct": bounded(stdlib.SetProductFunc, checkProduct),
 		"try":        tryfunc.TryFunc,
 	}
 	maps.Copy(f, pureFunctions)
+	for name, check := range bounds {
+		f[name] = bounded(f[name], check)
+	}
 	return f
 }
 
@@ -44,7 +43,8 @@ var pureFunctions = map[string]function.Function{
 	"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
 	"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
 	"csvdecode": stdlib.CSVDecodeFunc, "distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc,
-	"flatten": stdlib.FlattenFunc, "floor": stdlib.FloorFunc, "formatdate": stdlib.FormatDateFunc,
+	"flatten": stdlib.FlattenFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "indent": stdlib.IndentFunc,
+	"setproduct": stdlib.SetProductFunc, "floor": stdlib.FloorFunc, "formatdate": stdlib.FormatDateFunc,
 	"index": stdlib.IndexFunc, "int": stdlib.IntFunc, "join": stdlib.JoinFunc, "jsondecode": stdlib.JSONDecodeFunc,
 	"jsonencode": stdlib.JSONEncodeFunc, "keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "log": stdlib.LogFunc,
 	"lookup": stdlib.LookupFunc, "lower": stdlib.LowerFunc, "max": stdlib.MaxFunc, "merge": stdlib.MergeFunc,
@@ -60,64 +60,6 @@ var pureFunctions = map[string]function.Function{
 	"tobool": stdlib.MakeToFunc(cty.Bool), "tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String),
 	"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
 	"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
-}
-
-// bounded runs check on the arguments of f before f itself, so that a short
-// expression cannot ask for more memory than there is.
-func bounded(f function.Function, check func(args []cty.Value) error) function.Function {
-	return function.New(&function.Spec{
-		Description: f.Description(),
-		Params:      f.Params(),
-		VarParam:    f.VarParam(),
-		Type: func(args []cty.Value) (cty.Type, error) {
-			if err := check(args); err != nil {
-				return cty.NilType, err
-			}
-			return f.ReturnTypeForValues(args)
-		},
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
-	})
-}
-
-var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*[0-9]{4}`)
-
-// checkWidths refuses formats with a width or precision of 1000 and more.
-func checkWidths(args []cty.Value) error {
-	if len(args) == 0 || !args[0].IsKnown() || args[0].IsNull() || args[0].Type() != cty.String {
-		return nil
-	}
-	if verb := wideVerb.FindString(args[0].AsString()); verb != "" {
-		return function.NewArgErrorf(0, "the width in %q is above 999", verb)
-	}
-	return nil
-}
-
-// checkIndent refuses indentations of 1000 and more.
-func checkIndent(args []cty.Value) error {
-	if len(args) == 0 || !args[0].IsKnown() || args[0].IsNull() || args[0].Type() != cty.Number {
-		return nil
-	}
-	if args[0].AsBigFloat().Cmp(big.NewFloat(1000)) >= 0 {
-		return function.NewArgErrorf(0, "an indentation is at most 999 spaces")
-	}
-	return nil
-}
-
-// maxElements bounds collections that functions make and values that locals hold.
-const maxElements = 1 << 16
-
-// checkProduct refuses products of more than maxElements elements.
-func checkProduct(args []cty.Value) error {
-	product := 1
-	for _, a := range args {
-		if !a.IsKnown() || a.IsNull() || !a.CanIterateElements() {
-			continue
-		}
-		if product *= max(1, a.LengthInt()); product > maxElements {
-			return fmt.Errorf("the product has more than %d elements", maxElements)
-		}
-	}
-	return nil
 }
 
 // byteUnits are the units that function bytes knows.

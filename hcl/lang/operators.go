@@ -57,7 +57,7 @@ func (c *checker) binary(e *hclsyntax.BinaryOpExpr, ctx *hcl.EvalContext) (cty.V
 	case e.Op == hclsyntax.OpLogicalOr && (isTrue(lhs) || isTrue(rhs)):
 		return cty.True, true
 	case !lhs.IsWhollyKnown() || !rhs.IsWhollyKnown():
-		return bounds(e.Op, lhs, rhs), true
+		return ordered(e.Op, lhs, rhs), true
 	}
 	v, err := e.Op.Impl.Call([]cty.Value{lhs, rhs})
 	if err != nil {
@@ -66,9 +66,9 @@ func (c *checker) binary(e *hclsyntax.BinaryOpExpr, ctx *hcl.EvalContext) (cty.V
 	return v, true
 }
 
-// bounds returns what an operation gives where an operand is not known but
+// ordered returns what an operation gives where an operand is not known but
 // for its range: layer.index < 0 is false whatever the layer is.
-func bounds(op *hclsyntax.Operation, lhs, rhs cty.Value) cty.Value {
+func ordered(op *hclsyntax.Operation, lhs, rhs cty.Value) cty.Value {
 	out := cty.UnknownVal(op.Type)
 	if lhs.Type() != cty.Number || rhs.Type() != cty.Number || lhs.IsNull() || rhs.IsNull() {
 		return out

@@ -31,7 +31,29 @@ func (c *checker) traversal(e *hclsyntax.ScopeTraversalExpr, ctx *hcl.EvalContex
 		c.report(unknownName(e, ctx, root))
 		return cty.DynamicVal, false
 	}
-	return c.steps(e, ctx, v, e.Traversal[1:], root)
+	v, ok = c.steps(e, ctx, v, e.Traversal[1:], root)
+	if ok && !c.refer(v) {
+		c.report(Errorf(e.Range(), "Too much work", "This expression names values of more than %d elements in all.", maxReferred))
+		return cty.DynamicVal, false
+	}
+	return v, ok
+}
+
+// maxReferred bounds the elements of the values that one expression names,
+// each as often as it does: the library walks through all of them.
+const maxReferred = 1 << 20
+
+// refer counts the elements of a value that is named, and reports whether
+// there is room for them.
+func (c *checker) refer(v cty.Value) bool {
+	if c.referred > maxReferred {
+		return true // reported already
+	}
+	_ = cty.Walk(v, func(cty.Path, cty.Value) (bool, error) { // its function fails never
+		c.referred++
+		return c.referred <= maxReferred, nil
+	})
+	return c.referred <= maxReferred
 }
 
 // lookup finds a variable in ctx or the contexts around it.

@@ -425,3 +425,23 @@ func TestWrite(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckFiniteBF16 tries every BF16 value at every place of a row, beside
+// what quantising finds by converting.
+func TestCheckFiniteBF16(t *testing.T) {
+	const k = 7 // a row ends within four values
+	b := make([]byte, 2*k)
+	for bits := range 1 << 16 {
+		for at := range k {
+			clear(b)
+			binary.LittleEndian.PutUint16(b[2*at:], uint16(bits))
+			value := float64(math.Float32frombits(uint32(bits) << 16))
+			bad := math.IsNaN(value) || math.IsInf(value, 0)
+			if err := quant.CheckFinite(bytes.NewReader(b), tensor.BF16, 1, k); (err != nil) != bad {
+				t.Fatalf("CheckFinite of %04x at %d = %v, want an error: %v", bits, at, err, bad)
+			} else if bad && !strings.Contains(err.Error(), fmt.Sprintf("row 0, column %d", at)) {
+				t.Fatalf("CheckFinite of %04x at %d = %v", bits, at, err)
+			}
+		}
+	}
+}

@@ -34,6 +34,7 @@ formats/tokenizer:   internal/document
 formats/chat:
 formats/checkpoint:  formats/tensor formats/safetensors internal/document
 formats/compressedtensors: formats/tensor formats/checkpoint
+formats/source: formats/checkpoint formats/compressedtensors formats/gguf formats/safetensors formats/tensor
 formats/arch:        formats/tensor formats/onnx internal/addr internal/document
 
 quant:         formats/tensor
@@ -51,11 +52,11 @@ hcl/vendor: internal/addr internal/diag hcl/config hcl/lang hcl/load hcl/format 
 hcl/lockfile: internal/diag hcl/lang
 
 planner/fingerprint:
-planner: internal/addr internal/diag hcl/config formats/arch formats/checkpoint formats/tensor quant planner/fingerprint
+planner: internal/addr internal/diag hcl/config formats/arch formats/source formats/tensor quant planner/fingerprint
 
-executor/store: internal/addr internal/atomicio formats/safetensors planner planner/fingerprint
-executor:       internal/addr internal/mmap planner planner/fingerprint executor/store
-executor/stage: internal/addr internal/document executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/tensor formats/tokenizer quant quant/rewrite
+executor/store: internal/addr internal/atomicio formats/source planner planner/fingerprint
+executor:       internal/addr internal/mmap formats/source planner planner/fingerprint executor/store
+executor/stage: internal/addr internal/document executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/source formats/tensor formats/tokenizer quant quant/rewrite
 
 modalix/isa:
 modalix/ir:      formats/onnx formats/tensor

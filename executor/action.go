@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/llima-build/llima/executor/store"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/internal/mmap"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
@@ -101,8 +102,8 @@ func (a *Action) Tensor(name string) ([]byte, error) {
 	}
 	a.mapped = append(a.mapped, name)
 	ck := a.Target.Model.Checkpoint
-	t, _ := ck.Tensor(name)
-	return ck.Bytes(t)
+	w, _ := ck.Weight(name)
+	return ck.Bytes(w)
 }
 
 // TensorReader reads a tensor piece by piece, in place of Tensor.
@@ -111,18 +112,27 @@ func (a *Action) TensorReader(name string) (io.ReaderAt, error) {
 		return nil, err
 	}
 	ck := a.Target.Model.Checkpoint
-	t, _ := ck.Tensor(name)
-	return ck.Reader(t)
+	w, _ := ck.Weight(name)
+	return ck.Reader(w)
+}
+
+// Weight returns a weight of the model, to be read through Carry or Plain.
+func (a *Action) Weight(name string) (*source.Weight, error) {
+	if err := a.use(name); err != nil {
+		return nil, err
+	}
+	w, _ := a.Target.Model.Checkpoint.Weight(name)
+	return w, nil
 }
 
 // use notes that a tensor of the checkpoint is read.
 func (a *Action) use(name string) error {
 	ck := a.Target.Model.Checkpoint
-	t, ok := ck.Tensor(name)
+	w, ok := ck.Weight(name)
 	if !ok {
 		return fmt.Errorf("the checkpoint lacks tensor %q", name)
 	}
-	a.used = append(a.used, planner.TensorSource(ck, t))
+	a.used = append(a.used, planner.TensorSources(ck, w)...)
 	return nil
 }
 
@@ -144,16 +154,15 @@ func (a *Action) SourceDigest(src planner.Source) (fingerprint.Digest, error) {
 // Refer declares an output that is a tensor of the checkpoint as it is: it is
 // not stored, and published from the checkpoint.
 func (a *Action) Refer(name, tensor string) error {
-	ck := a.Target.Model.Checkpoint
-	t, ok := ck.Tensor(tensor)
-	if !ok {
-		return fmt.Errorf("the checkpoint lacks tensor %q", tensor)
+	w, ok := a.Target.Model.Checkpoint.Weight(tensor)
+	if !ok || !w.Raw {
+		return fmt.Errorf("the checkpoint lacks tensor %q as it is", tensor)
 	}
-	digest, err := a.exec.store.Digest(planner.TensorSource(ck, t))
+	digests, err := a.TensorDigests(tensor)
 	if err != nil {
 		return err
 	}
-	a.declare(planner.Output{Name: name, Digest: digest, Size: t.Length, Tensor: tensor})
+	a.declare(planner.Output{Name: name, Digest: digests[0].Digest, Size: w.Parts[0].Length, Tensor: tensor})
 	return nil
 }
 
@@ -221,14 +230,22 @@ func changedError(t *planner.Target, src planner.Source, err error) error {
 		filepath.Base(src.Path), src.Name, t.Addr)
 }
 
-// TensorDigest returns the digest of a tensor of the checkpoint.
-func (a *Action) TensorDigest(name string) (fingerprint.Digest, error) {
+// TensorDigests returns the digests of what a weight of the model is made of.
+func (a *Action) TensorDigests(name string) ([]fingerprint.Input, error) {
 	ck := a.Target.Model.Checkpoint
-	t, ok := ck.Tensor(name)
+	w, ok := ck.Weight(name)
 	if !ok {
-		return "", fmt.Errorf("the checkpoint lacks tensor %q", name)
+		return nil, fmt.Errorf("the checkpoint lacks tensor %q", name)
 	}
-	return a.exec.store.Digest(planner.TensorSource(ck, t))
+	var out []fingerprint.Input
+	for _, src := range planner.TensorSources(ck, w) {
+		digest, err := a.exec.store.Digest(src)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, fingerprint.Input{Name: "tensor" + strings.TrimPrefix(src.Name, planner.TensorName(name)), Digest: digest})
+	}
+	return out, nil
 }
 
 // WriteFile writes an output.
@@ -353,8 +370,8 @@ func (a *Action) outputs() ([]planner.Output, error) {
 func (a *Action) close() error {
 	for _, name := range a.mapped {
 		ck := a.Target.Model.Checkpoint
-		if t, ok := ck.Tensor(name); ok {
-			ck.Drop(t)
+		if w, ok := ck.Weight(name); ok {
+			ck.Drop(w)
 		}
 	}
 	var errs []error

@@ -377,7 +377,7 @@ func quantize(_ context.Context, a *executor.Action) error {
 	}
 	for _, src := range a.Target.Sources {
 		name := strings.TrimPrefix(src.Name, "tensor/")
-		t, _ := a.Target.Model.Checkpoint.Tensor(name)
+		t, _ := a.Target.Model.Checkpoint.Weight(name)
 		data, err := a.Tensor(name)
 		switch {
 		case err != nil:
@@ -408,17 +408,17 @@ func quantize(_ context.Context, a *executor.Action) error {
 var quantised sync.Map
 
 func memo(a *executor.Action, name string) error {
-	digest, err := a.TensorDigest(name)
+	inputs, err := a.TensorDigests(name)
 	if err != nil {
 		return err
 	}
-	p := fingerprint.Preimage{Stage: "tensor", Version: 1, Inputs: []fingerprint.Input{{Name: "tensor", Digest: digest}}}
+	p := fingerprint.Preimage{Stage: "tensor", Version: 1, Inputs: inputs}
 	return a.Memo("weights/"+name+".int8", p, func(file string) error {
 		data, err := a.Tensor(name)
 		if err != nil {
 			return err
 		}
-		n, _ := quantised.LoadOrStore(digest, new(counter))
+		n, _ := quantised.LoadOrStore(inputs[0].Digest, new(counter))
 		n.(*counter).add()
 		return os.WriteFile(file, data[:len(data)/2], 0o644)
 	})
@@ -498,8 +498,9 @@ func publish(_ context.Context, a *executor.Action) error {
 			NoLink: strings.HasPrefix(in.Name, "weights/"),
 		}
 		if in.Tensor != "" {
-			t, _ := ck.Tensor(in.Tensor)
-			e.File, e.Offset, e.Length = filepath.Join(ck.Dir(), t.File), t.Offset, t.Length
+			w, _ := ck.Weight(in.Tensor)
+			p := w.Parts[0]
+			e.File, e.Offset, e.Length = filepath.Join(ck.Dir(), p.File), p.Offset, p.Length
 		}
 		entries = append(entries, e)
 	}

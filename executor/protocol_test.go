@@ -402,7 +402,7 @@ func TestInputChangesDuringBuild(t *testing.T) {
 func (p *project) overwrite(tb testing.TB, name string) {
 	tb.Helper()
 	g := p.graph(tb)
-	t, ok := g.Models[0].Checkpoint.Tensor(name)
+	t, ok := g.Models[0].Checkpoint.Weight(name)
 	if !ok {
 		tb.Fatalf("no tensor %s", name)
 	}
@@ -411,11 +411,11 @@ func (p *project) overwrite(tb testing.TB, name string) {
 		tb.Fatal(err)
 	}
 	b := make([]byte, 1)
-	if _, err := f.ReadAt(b, t.Offset); err != nil {
+	if _, err := f.ReadAt(b, t.Parts[0].Offset); err != nil {
 		tb.Fatal(err)
 	}
 	b[0] ^= 0x55
-	if _, err := f.WriteAt(b, t.Offset); err != nil {
+	if _, err := f.WriteAt(b, t.Parts[0].Offset); err != nil {
 		tb.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

@@ -91,7 +91,7 @@ func (m *Model) largestContext(limit int64, measure func(config.Footprint) int64
 		step += m.Params.GroupTokens
 	}
 	fits := func(steps int) bool {
-		f := m.footprint(steps*step, func(p Part) config.Precision { return p.Decision.Precision })
+		f := m.footprint(steps*step, func(p Part) config.Precision { return p.Decision.Precision }, m.carried())
 		return measure(f) <= limit
 	}
 	low, high := 0, (m.Params.ContextTokens-1)/step // low fits, or is 0; nothing above high is shorter
@@ -114,7 +114,10 @@ func (m *Model) lower(limit int64, measure func(config.Footprint) int64) (change
 	take := func() int64 {
 		return measure(m.footprint(m.Params.ContextTokens, func(p Part) config.Precision {
 			return cmp.Or(lowered[p.ID], p.Decision.Precision)
-		}))
+		}, m.carried()))
+	}
+	if m.carried() != nil {
+		return "", take(), false // its matrices are what they are
 	}
 	var said []string
 	for _, s := range []struct{ from, to config.Precision }{{config.BF16, config.INT8}, {config.INT8, config.INT4}} {

@@ -3,6 +3,7 @@ package planner
 import (
 	"fmt"
 
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/diag"
@@ -11,10 +12,13 @@ import (
 // conversionNote says which matrices of the checkpoint become BF16: those that
 // are F16 or F32, of parts in BF16 and of the embeddings.
 func (m *Model) conversionNote() diag.List {
+	if m.Format == source.GGUF {
+		return nil // what is no BF16 there is refused, or converted as the model asks
+	}
 	seen := map[string]bool{}
 	first, kind := "", tensor.BF16
 	look := func(name string) {
-		t, ok := m.Checkpoint.Tensor(name)
+		t, ok := m.Checkpoint.Weight(name)
 		if !ok || seen[name] || t.DType != tensor.F16 && t.DType != tensor.F32 {
 			return
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/dominikbraun/graph"
 
-	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
@@ -45,7 +45,7 @@ func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.Lis
 		if ds.HasErrors() {
 			continue
 		}
-		ck, err := checkpoint.Open(c.Source)
+		ck, err := source.Open(c.Source, m.Format)
 		if err != nil {
 			diags = append(diags, sourceError(c, err))
 			continue
@@ -56,6 +56,7 @@ func New(models []*config.Model, check func(*Model) diag.List) (*Graph, diag.Lis
 			diags = append(diags, sourceError(c, err))
 			continue
 		}
+		m.carry()
 		diags = append(diags, m.conversionNote()...)
 		if err := m.addTargets(); err != nil {
 			diags = append(diags, sourceError(c, err))

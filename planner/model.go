@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/llima-build/llima/formats/arch"
-	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
@@ -19,7 +19,7 @@ import (
 // Inspect reads a model's configuration, no weights, and asks the rules about
 // every part.
 func Inspect(c *config.Model) (*Model, diag.List) {
-	raw, err := checkpoint.ReadConfig(c.Source)
+	raw, format, err := source.ReadConfig(c.Source, c.Format)
 	if err != nil {
 		return nil, diag.List{sourceError(c, err)}
 	}
@@ -30,7 +30,7 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 	if err := a.CheckContext(c.ContextTokens); err != nil {
 		return nil, diag.List{sourceError(c, err)}
 	}
-	m := &Model{Config: c, Arch: a, Params: arch.Params{
+	m := &Model{Config: c, Arch: a, Format: format, Params: arch.Params{
 		ContextTokens: c.ContextTokens, GroupTokens: c.GroupTokens, MaskTokens: c.MaskTokens, ReturnLogits: c.ReturnLogits,
 	}}
 	props := m.Properties()
@@ -39,7 +39,7 @@ func Inspect(c *config.Model) (*Model, diag.List) {
 		d, ds := c.Rules.Decide(props, config.Layer{PartID: id, FromEnd: a.NumHiddenLayers - id.Index})
 		diags = append(diags, ds...)
 		m.Parts = append(m.Parts, Part{
-			ID: id, Decision: d, WeightBytes: m.weightBytes(id, d.Precision), FloatBytes: m.weightBytes(id, config.BF16),
+			ID: id, Decision: d, WeightBytes: m.weightBytes(id, d.Precision, nil), FloatBytes: m.weightBytes(id, config.BF16, nil),
 		})
 	}
 	return m, diags
@@ -66,9 +66,13 @@ func (m *Model) settleHead() error {
 	if !m.Arch.TieWordEmbeddings {
 		return nil
 	}
-	embeddings, ok := m.Checkpoint.Tensor(m.Arch.EmbeddingName())
-	head, ok2 := m.Checkpoint.Tensor(m.Arch.UntiedHeadName())
+	embeddings, ok := m.Checkpoint.Weight(m.Arch.EmbeddingName())
+	head, ok2 := m.Checkpoint.Weight(m.Arch.UntiedHeadName())
 	if !ok || !ok2 {
+		return nil
+	}
+	if !embeddings.Raw || !head.Raw {
+		m.Arch.Untie() // codes of the same weights would not be stored twice
 		return nil
 	}
 	a, err := m.Checkpoint.Bytes(embeddings)
@@ -87,7 +91,7 @@ func (m *Model) settleHead() error {
 
 // Properties returns what rules see as "model".
 func (m *Model) Properties() config.Properties {
-	return config.Properties{NumHiddenLayers: m.Arch.NumHiddenLayers, Architecture: m.Arch.Architecture, Format: "hf"}
+	return config.Properties{NumHiddenLayers: m.Arch.NumHiddenLayers, Architecture: m.Arch.Architecture, Format: m.Format}
 }
 
 // FormatOf returns how a precision stores a matrix; the output head of an

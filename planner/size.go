@@ -4,8 +4,11 @@ import (
 	"slices"
 
 	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/formats/source"
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/quant"
 )
 
 // What programs and archives take beside weights and constants, in bytes.
@@ -51,11 +54,21 @@ func (m *Model) Tensors(id addr.PartID) []arch.TensorShape {
 	return list
 }
 
+// tensorNames lists the names of what a part reads.
+func (m *Model) tensorNames(id addr.PartID) []string {
+	var out []string
+	for _, t := range m.Tensors(id) {
+		out = append(out, t.Name)
+	}
+	return out
+}
+
 // weightBytes returns what the weights and constants of a part take in its
-// program, in a precision.
-func (m *Model) weightBytes(id addr.PartID, precision config.Precision) int64 {
+// program, in a precision; ck, which may be nil, is where matrices come from
+// that are carried over as codes.
+func (m *Model) weightBytes(id addr.PartID, precision config.Precision, ck *source.Model) int64 {
 	class := sizeClass{id.Part, id.Index == m.Arch.NumHiddenLayers-1, precision}
-	if n, ok := m.sizes[class]; ok {
+	if n, ok := m.sizes[class]; ok && ck == nil {
 		return n
 	}
 	var weights, consts int64
@@ -69,11 +82,19 @@ func (m *Model) weightBytes(id addr.PartID, precision config.Precision) int64 {
 			consts += align(4*elements, bufferAlign) // float32
 			continue
 		}
-		f := FormatOf(precision, t.Name == m.Arch.HeadName())
 		rows, cols := int(align(int64(shape[0]), panelRows)), int(align(int64(shape[1]), padUnit))
+		if coding, ok := codingOf(ck, t.Name); ok {
+			l := quant.LayoutOf(coding, rows, cols)
+			weights += l.CodeBytes + l.ScaleBytes + l.OffsetBytes
+			continue
+		}
+		f := FormatOf(precision, t.Name == m.Arch.HeadName())
 		weights += f.CodeBytes(rows, cols) + 2*int64(rows)*int64(f.Groups(cols))
 	}
 	n := align(weights, bufferAlign) + consts
+	if ck != nil {
+		return n
+	}
 	if m.sizes == nil {
 		m.sizes = map[sizeClass]int64{}
 	}
@@ -81,13 +102,23 @@ func (m *Model) weightBytes(id addr.PartID, precision config.Precision) int64 {
 	return n
 }
 
+// EmbeddingCoding returns how the table of embeddings is held as codes; ok is
+// false where it is BF16. The source's own codes stay.
+func (m *Model) EmbeddingCoding() (c tensor.Coding, ok bool) {
+	if c, ok = codingOf(m.Checkpoint, m.Arch.EmbeddingName()); ok {
+		return c, true
+	}
+	return tensor.Coding{Codes: tensor.Int8, Scale: tensor.BF16}, m.Config.QuantizeEmbeddings
+}
+
 // EmbeddingBytes returns the size of the table of embeddings.
 func (m *Model) EmbeddingBytes() int64 {
-	rows, width := int64(m.Arch.VocabSize), int64(m.Arch.HiddenSize)
-	if m.Config.QuantizeEmbeddings {
-		return rows * (width + 2) // codes, and a BF16 scale for each row
+	c, ok := m.EmbeddingCoding()
+	if !ok {
+		return int64(m.Arch.VocabSize) * int64(m.Arch.HiddenSize) * 2
 	}
-	return rows * width * 2
+	t := tensor.Table{Coding: c, Rows: m.Arch.VocabSize, Cols: m.Arch.HiddenSize}
+	return t.SizeBytes()
 }
 
 // tableBytes returns the size of the RoPE tables for a context.
@@ -127,7 +158,7 @@ func (m *Model) BufferBytes() int64 {
 // Footprint returns what the model is estimated to take on a board, whose
 // name may be "".
 func (m *Model) Footprint(board config.Board) config.Footprint {
-	f := m.footprint(m.Params.ContextTokens, func(p Part) config.Precision { return p.Decision.Precision })
+	f := m.footprint(m.Params.ContextTokens, func(p Part) config.Precision { return p.Decision.Precision }, m.carried())
 	f.BoardDRAMBytes = board.DRAMBytes
 	f.BF16SizeBytes = m.BF16Footprint().SizeBytes
 	return f
@@ -135,11 +166,12 @@ func (m *Model) Footprint(board config.Board) config.Footprint {
 
 // BF16Footprint returns what the model would take with all weights in BF16.
 func (m *Model) BF16Footprint() config.Footprint {
-	return m.footprint(m.Params.ContextTokens, func(Part) config.Precision { return config.BF16 })
+	return m.footprint(m.Params.ContextTokens, func(Part) config.Precision { return config.BF16 }, nil)
 }
 
-// footprint is the estimate for another context or other precisions.
-func (m *Model) footprint(contextTokens int, precision func(Part) config.Precision) config.Footprint {
+// footprint is the estimate for another context or other precisions, with
+// matrices as ck holds them where it holds codes.
+func (m *Model) footprint(contextTokens int, precision func(Part) config.Precision, ck *source.Model) config.Footprint {
 	f := config.Footprint{
 		EmbeddingBytes: m.EmbeddingBytes(), KVCacheBytes: m.KVCacheBytes(contextTokens), BufferBytes: m.BufferBytes(),
 		ContextTokens: contextTokens, NumHiddenLayers: m.Arch.NumHiddenLayers,
@@ -161,7 +193,7 @@ func (m *Model) footprint(contextTokens int, precision func(Part) config.Precisi
 		if m.Config.EnableFilterSharing && p.ID.Phase == addr.Decode && precisions[sibling] == pr {
 			continue // its weights are those of prefill
 		}
-		f.WeightBytes += m.weightBytes(p.ID, pr)
+		f.WeightBytes += m.weightBytes(p.ID, pr, ck)
 	}
 	sizes := m.Params
 	sizes.ContextTokens = contextTokens

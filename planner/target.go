@@ -2,7 +2,7 @@ package planner
 
 import (
 	"github.com/llima-build/llima/formats/arch"
-	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/planner/fingerprint"
@@ -29,7 +29,8 @@ type SourceKind uint8
 const (
 	WholeFile  SourceKind = iota
 	FileTensor            // a tensor's bytes
-	Shard                 // a checkpoint file by its header and tensors
+	Shard                 // a file of weights by its header and tensors
+	Header                // what comes before the tensors of a file of weights
 )
 
 // Source is something from outside that a target reads.
@@ -46,7 +47,8 @@ type Model struct {
 	Config     *config.Model
 	Arch       *arch.Config
 	Params     arch.Params
-	Checkpoint *checkpoint.Checkpoint // nil where only the configuration was read
+	Format     string        // of the source, "hf"
+	Checkpoint *source.Model // nil where only the configuration was read
 	Parts      []Part
 	Targets    []*Target // in the order of the pipeline
 

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
@@ -18,13 +18,7 @@ import (
 // Versions of the stages: raised by hand when the same inputs give other
 // bytes. Golden outputs guard them.
 var stageVersions = map[addr.Stage]int{
-	addr.Devkit: 1, addr.ONNX: 1, addr.Quantize: 1, addr.Compile: 2, addr.MPK: 1, addr.Package: 1,
-}
-
-// devkitFiles are what DEVKIT copies from a checkpoint, where it has them.
-var devkitFiles = []string{
-	"config.json", "generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
-	"special_tokens_map.json", "chat_template.jinja", "chat_template.json",
+	addr.Devkit: 1, addr.ONNX: 1, addr.Quantize: 1, addr.ModelSDKDirect: 1, addr.SourceToQuant: 1, addr.Compile: 3, addr.MPK: 1, addr.Package: 1,
 }
 
 // target adds a target to the model.
@@ -53,11 +47,12 @@ func (m *Model) addTargets() error {
 		if !p.Decision.Compile {
 			continue
 		}
-		onnx, quantize, compile, err := m.addPart(p)
+		made, err := m.addPart(p)
 		if err != nil {
 			return err
 		}
-		all = append(all, onnx, quantize, compile)
+		all = append(all, made...)
+		compile := made[len(made)-1]
 		programs[p.ID] = compile
 		if p.ID.Part == addr.Cache {
 			caches = append(caches, compile)
@@ -87,7 +82,15 @@ func (m *Model) addDevkit() (*Target, error) {
 	t.where("context_length", m.Config.ContextRange)
 	t.where("language_group_size", m.Config.GroupRange)
 	t.where("future_token_mask_size", m.Config.MaskRange)
-	for _, name := range devkitFiles {
+	if m.Format == source.GGUF {
+		t.Sources = append(t.Sources, Source{Name: "header/metadata", Path: filepath.Join(m.Checkpoint.Dir(), m.Checkpoint.Files()[0]), Kind: Header})
+		if w, ok := m.Checkpoint.Weight(m.Arch.EmbeddingName()); ok {
+			t.Params.Set("embeddings", w.Form)
+		}
+		t.Params.Set("convert", m.Config.Convert)
+		return t, t.addTensors(m.Arch.EmbeddingName())
+	}
+	for _, name := range m.Checkpoint.AuxNames() {
 		path := filepath.Join(m.Checkpoint.Dir(), name)
 		switch st, err := os.Stat(path); {
 		case err == nil && !st.Mode().IsRegular(): // reading a pipe would wait
@@ -103,87 +106,76 @@ func (m *Model) addDevkit() (*Target, error) {
 
 func (t *Target) where(param string, r diag.Range) { t.Where[param] = r.String() }
 
-// addTensors makes a target read tensors of the checkpoint.
-func (t *Target) addTensors(names ...string) error {
-	for _, name := range names {
-		c, ok := t.Model.Checkpoint.Tensor(name)
-		if !ok {
-			return fmt.Errorf("the checkpoint lacks tensor %q, which %s needs", name, t.Addr)
-		}
-		t.Sources = append(t.Sources, TensorSource(t.Model.Checkpoint, c))
-	}
-	return nil
-}
-
-// TensorName is the name of a tensor as a source.
-func TensorName(tensor string) string { return "tensor/" + tensor }
-
-// TensorSource names a tensor of a checkpoint as a source.
-func TensorSource(ck *checkpoint.Checkpoint, c checkpoint.Tensor) Source {
-	return Source{
-		Name: TensorName(c.Name), Path: filepath.Join(ck.Dir(), c.File), Kind: FileTensor,
-		Offset: c.Offset, Length: c.Length,
-	}
-}
-
-// addPart adds ONNX, QUANTIZE and COMPILE of one part. A part of CACHE has
+// addPart adds the targets of one part, COMPILE the last. A part of CACHE has
 // the same parameters in every layer, so they all have one key.
-func (m *Model) addPart(p Part) (onnx, quantize, compile *Target, err error) {
-	a, unit := m.Arch, p.ID.String()
-	var tensors []string
-	for _, t := range m.Tensors(p.ID) {
-		tensors = append(tensors, t.Name)
-	}
-
-	onnx = m.target(addr.ONNX, unit)
-	onnx.Params.Set("architecture", a.GraphFields(p.ID))
-	onnx.Params.Set("phase", p.ID.Phase.String())
-	onnx.Params.Set("part", p.ID.Part.String())
-	if p.ID.Part != addr.Cache {
-		onnx.Params.Set("layer", p.ID.Index)
-	}
-	if p.ID.Part == addr.Pre || p.ID.Part == addr.Cache { // they address the KV cache
-		onnx.Params.Set("context_length", m.Params.ContextTokens)
-		onnx.where("context_length", m.Config.ContextRange)
-	}
-	if p.ID.Phase == addr.Prefill {
-		onnx.Params.Set("language_group_size", m.Params.GroupTokens)
-		onnx.where("language_group_size", m.Config.GroupRange)
-	} else if p.ID.Part == addr.Cache {
-		onnx.Params.Set("future_token_mask_size", m.Params.MaskTokens)
-		onnx.where("future_token_mask_size", m.Config.MaskRange)
-	}
-	if (p.ID.Part == addr.Post || p.ID.Part == addr.Conv) && p.ID.Index == a.NumHiddenLayers-1 {
-		onnx.Params.Set("return_logits", m.Params.ReturnLogits)
-	}
-	var places []string
-	for _, name := range tensors {
-		c, ok := m.Checkpoint.Tensor(name)
-		if !ok {
-			return nil, nil, nil, fmt.Errorf("the checkpoint lacks tensor %q, which %v needs", name, p.ID)
+func (m *Model) addPart(p Part) ([]*Target, error) {
+	unit := p.ID.String()
+	var made []*Target
+	if m.Format == source.HF {
+		onnx, err := m.addONNX(p.ID)
+		if err != nil {
+			return nil, err
 		}
-		places = append(places, fmt.Sprintf("%s %v %v %s@%d", name, c.DType, c.Shape, c.File, c.Offset))
+		quantize := m.target(addr.Quantize, unit, onnx)
+		if p.ID.Part != addr.Cache { // nothing in it has a precision
+			quantize.Params.Set("precision", p.Decision.Precision)
+			quantize.Where["precision"] = m.ruleAt(p.Decision)
+		}
+		if err := quantize.addTensors(m.tensorNames(p.ID)...); err != nil {
+			return nil, err
+		}
+		made = append(made, onnx, quantize)
+	} else {
+		carried, err := m.addCarried(p)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, carried)
 	}
-	onnx.Params.Set("tensors", places)
-	if err := onnx.addTensors(tensors...); err != nil {
-		return nil, nil, nil, err
-	}
-
-	quantize = m.target(addr.Quantize, unit, onnx)
-	if p.ID.Part != addr.Cache { // nothing in it has a precision
-		quantize.Params.Set("precision", p.Decision.Precision)
-		quantize.Where["precision"] = m.ruleAt(p.Decision)
-	}
-	if err := quantize.addTensors(tensors...); err != nil {
-		return nil, nil, nil, err
-	}
-
-	compile = m.target(addr.Compile, unit, quantize)
+	compile := m.target(addr.Compile, unit, made[len(made)-1])
 	compile.Params.Set("backend", "modalix")
-	for _, t := range []*Target{onnx, quantize, compile} {
+	made = append(made, compile)
+	for _, t := range made {
 		t.Part = p.ID
 	}
-	return onnx, quantize, compile, nil
+	return made, nil
+}
+
+// addONNX adds the target that makes the float graphs of a part.
+func (m *Model) addONNX(id addr.PartID) (*Target, error) {
+	t := m.target(addr.ONNX, id.String())
+	m.shapeParams(t, id)
+	tensors := m.tensorNames(id)
+	places, err := m.describe(tensors, true)
+	if err != nil {
+		return nil, err
+	}
+	t.Params.Set("tensors", places)
+	return t, t.addTensors(tensors...)
+}
+
+// shapeParams sets what the graphs of a part depend on beside its tensors.
+func (m *Model) shapeParams(t *Target, id addr.PartID) {
+	t.Params.Set("architecture", m.Arch.GraphFields(id))
+	t.Params.Set("phase", id.Phase.String())
+	t.Params.Set("part", id.Part.String())
+	if id.Part != addr.Cache {
+		t.Params.Set("layer", id.Index)
+	}
+	if id.Part == addr.Pre || id.Part == addr.Cache { // they address the KV cache
+		t.Params.Set("context_length", m.Params.ContextTokens)
+		t.where("context_length", m.Config.ContextRange)
+	}
+	if id.Phase == addr.Prefill {
+		t.Params.Set("language_group_size", m.Params.GroupTokens)
+		t.where("language_group_size", m.Config.GroupRange)
+	} else if id.Part == addr.Cache {
+		t.Params.Set("future_token_mask_size", m.Params.MaskTokens)
+		t.where("future_token_mask_size", m.Config.MaskRange)
+	}
+	if id.Index == m.Arch.NumHiddenLayers-1 && (id.Part == addr.Post || id.Part == addr.Conv) {
+		t.Params.Set("return_logits", m.Params.ReturnLogits)
+	}
 }
 
 // ruleAt names the rule that decided, and its line.
@@ -217,6 +209,9 @@ func (m *Model) addPackage(deps []*Target) error {
 	t.where("future_token_mask_size", m.Config.MaskRange)
 	t.Params.Set("precisions", m.Precisions())
 	t.Params.Set("external_data", m.Config.ExternalData)
+	if m.Format != source.HF {
+		return nil // no float graphs refer to its files
+	}
 	for _, name := range m.Checkpoint.Files() {
 		t.Sources = append(t.Sources, Source{Name: "shard/" + name, Path: filepath.Join(m.Checkpoint.Dir(), name), Kind: Shard})
 	}

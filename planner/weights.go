@@ -29,14 +29,14 @@ func (m *Model) checkWeights() error {
 			continue
 		}
 		seen[w.Name] = true
-		t, ok := m.Checkpoint.Tensor(w.Name)
+		t, ok := m.Checkpoint.Weight(w.Name)
 		switch {
 		case !ok:
 			problems = append(problems, fmt.Sprintf("tensor %q is missing", w.Name))
 		case !slices.Equal(t.Shape, w.Shape):
-			problems = append(problems, fmt.Sprintf("%s: tensor %q has shape %v, config.json implies %v", t.File, w.Name, t.Shape, w.Shape))
-		case t.DType != tensor.BF16 && t.DType != tensor.F16 && t.DType != tensor.F32:
-			problems = append(problems, fmt.Sprintf("%s: tensor %q is %v, weights must be BF16, F16 or F32", t.File, w.Name, t.DType))
+			problems = append(problems, fmt.Sprintf("%s: tensor %q has shape %v, config.json implies %v", t.Parts[0].File, w.Name, t.Shape, w.Shape))
+		case !t.Coded() && t.DType != tensor.BF16 && t.DType != tensor.F16 && t.DType != tensor.F32:
+			problems = append(problems, fmt.Sprintf("%s: tensor %q is %v, weights must be BF16, F16 or F32", t.Parts[0].File, w.Name, t.DType))
 		}
 	}
 	if len(problems) == 0 {

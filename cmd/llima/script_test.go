@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 var update = flag.Bool("update", false, "rewrite the files of scripts that cmp compares")
 
 // TestScript runs the scripts, each in a folder of its own. $BARD names the
-// checked-in model and $EXAMPLE the checked-in example.
+// checked-in model, with the results that outputs are compared with unless
+// $GOLDEN names others, and $EXAMPLE the checked-in example.
 func TestScript(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -128,8 +129,16 @@ type goldenCase struct {
 	rows, width int
 }
 
+// goldenDir is the folder of results to compare with.
+func goldenDir(ts *testscript.TestScript) string {
+	if dir := ts.Getenv("GOLDEN"); dir != "" {
+		return dir
+	}
+	return filepath.Join(ts.Getenv("BARD"), "golden")
+}
+
 func loadGolden(ts *testscript.TestScript, name string) goldenCase {
-	f, err := safetensors.Open(filepath.Join(ts.Getenv("BARD"), "golden", name+".safetensors"))
+	f, err := safetensors.Open(filepath.Join(goldenDir(ts), name+".safetensors"))
 	ts.Check(err)
 	defer func() { ts.Check(f.Close()) }()
 	var g goldenCase
@@ -181,7 +190,7 @@ func cmdGolden(ts *testscript.TestScript, neg bool, args []string) {
 	var text map[string]struct {
 		Greedy string `json:"greedy_text"`
 	}
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(ts.Getenv("BARD"), "golden/golden.json"))), &text))
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(goldenDir(ts), "golden.json"))), &text))
 	if !neg && r.Text != text[args[0]].Greedy {
 		ts.Fatalf("%s: text %q, want %q", args[0], r.Text, text[args[0]].Greedy)
 	}

@@ -4,10 +4,13 @@ import (
 	"os"
 
 	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/formats/tensor"
+	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
+	"github.com/llima-build/llima/quant"
 )
 
 // What targets take beside matrices, in bytes: bounds, up to twice what they
@@ -85,7 +88,7 @@ func (c *coster) cost(t *planner.Target) executor.Cost {
 		if c.once(shape(t)) {
 			cost.StoreBytes = graphBytes(t)
 		}
-	case addr.Quantize:
+	case addr.Quantize, addr.ModelSDKDirect, addr.SourceToQuant:
 		if c.once(shape(t)) {
 			cost.StoreBytes = graphBytes(t)
 		}
@@ -113,7 +116,7 @@ func (c *coster) cost(t *planner.Target) executor.Cost {
 	case addr.Package:
 		cost.OutputBytes, cost.LinkBytes = c.published(t)
 		cost.StoreBytes = int64(256*len(m.Parts)) + graphText // precision.json and index.json
-	case addr.Calibrate, addr.ModelSDKDirect, addr.SourceToQuant, addr.Adapter:
+	case addr.Calibrate, addr.Adapter:
 	}
 	return cost
 }
@@ -176,9 +179,22 @@ func newMatrices(m *planner.Model, p planner.Part) []matrix {
 		if len(shape) != 2 {
 			continue
 		}
-		f := planner.FormatOf(p.Decision.Precision, name == m.Arch.HeadName())
-		t, _ := m.Checkpoint.Tensor(name)
+		t, _ := m.Checkpoint.Weight(name)
 		rows := (shape[0] + panelRows - 1) / panelRows * panelRows
+		if t.Coded() {
+			// Codes are held as bytes, scales as float32, beside the file made of them.
+			size := quant.LayoutOf(t.Coding, shape[0], shape[1]).SizeBytes
+			out = append(out, matrix{
+				file: name + " carried", bytes: size, program: quant.LayoutOf(t.Coding, rows, shape[1]).SizeBytes,
+				memory: int64(shape[0])*int64(shape[1])*3/2 + 2*size,
+			})
+			continue
+		}
+		precision := p.Decision.Precision
+		if m.Format != source.HF {
+			precision = config.BF16
+		}
+		f := planner.FormatOf(precision, name == m.Arch.HeadName())
 		w := matrix{
 			file: name + " " + f.String(), refers: f.Bits == 16 && t.DType == tensor.BF16,
 			bytes: f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),
@@ -219,8 +235,8 @@ func embeddingBytes(m *planner.Model) int64 {
 }
 
 func embeddingsRefer(m *planner.Model) bool {
-	t, ok := m.Checkpoint.Tensor(m.Arch.EmbeddingName())
-	return ok && t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings
+	t, ok := m.Checkpoint.Weight(m.Arch.EmbeddingName())
+	return ok && t.Raw && t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings
 }
 
 // published bounds what PACKAGE copies into the output folder, and what it
@@ -277,7 +293,7 @@ func (c *coster) unknownOutputs(d *planner.Target, seen map[string]bool) (copied
 			copied = embeddingBytes(m)
 		}
 		linked = devkitBytes(d)
-	case addr.Quantize:
+	case addr.Quantize, addr.ModelSDKDirect, addr.SourceToQuant:
 		linked = graphBytes(d)
 		for _, w := range c.matrices(m, d.Part) {
 			if !seen[w.file] {
@@ -298,7 +314,7 @@ func (c *coster) unknownOutputs(d *planner.Target, seen map[string]bool) (copied
 		}
 	case addr.ONNX:
 		linked = graphBytes(d)
-	case addr.Package, addr.Calibrate, addr.ModelSDKDirect, addr.SourceToQuant, addr.Adapter:
+	case addr.Package, addr.Calibrate, addr.Adapter:
 	}
 	if d.Part.Part == addr.Cache && seen[shape(d)] {
 		linked = 0

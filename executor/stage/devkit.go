@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"path/filepath"
 
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/npy"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/formats/tokenizer"
 	"github.com/llima-build/llima/internal/document"
@@ -26,24 +27,20 @@ type devkit struct{}
 func (devkit) Run(_ context.Context, a *executor.Action) error {
 	m := a.Target.Model
 	var generation []byte
-	for _, src := range a.Target.Sources {
-		name, ok := strings.CutPrefix(src.Name, "file/")
-		if !ok {
-			continue
-		}
+	for _, name := range m.Checkpoint.AuxNames() {
 		data, ok, err := m.Checkpoint.Aux(name)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			return fmt.Errorf("%s: gone", src.Path)
+			continue
 		}
 		switch name {
 		case "generation_config.json":
 			generation = data
 		case "tokenizer.json": // a run would find out too late
 			if _, err := tokenizer.Load(data); err != nil {
-				return fmt.Errorf("%s: %w", src.Path, err)
+				return fmt.Errorf("%s: %w", filepath.Join(m.Checkpoint.Dir(), name), err)
 			}
 		}
 		if err := a.WriteFile(name, data); err != nil {
@@ -88,37 +85,61 @@ func ropeTables(a *executor.Action) error {
 }
 
 // embeddings declares embeddings.bin: the checkpoint's own bytes where they are
-// BF16 and stay so.
+// BF16 and stay so, the source's codes where it holds codes.
 func embeddings(a *executor.Action) error {
 	m := a.Target.Model
 	name := m.Arch.EmbeddingName()
-	t, ok := m.Checkpoint.Tensor(name)
-	if !ok || len(t.Shape) != 2 || t.Shape[0] != m.Arch.VocabSize || t.Shape[1] != m.Arch.HiddenSize {
-		return fmt.Errorf("tensor %q has shape %v, config.json implies [%d %d]", name, t.Shape, m.Arch.VocabSize, m.Arch.HiddenSize)
-	}
-	src, err := a.TensorReader(name)
+	w, err := a.Weight(name)
 	if err != nil {
 		return err
 	}
-	if t.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings {
-		if err := quant.CheckFinite(src, t.DType, t.Shape[0], t.Shape[1]); err != nil {
-			return fmt.Errorf("tensor %q: %w", name, err)
-		}
-		return a.Refer("embeddings.bin", name)
+	if len(w.Shape) != 2 || w.Shape[0] != m.Arch.VocabSize || w.Shape[1] != m.Arch.HiddenSize {
+		return fmt.Errorf("tensor %q has shape %v, config.json implies [%d %d]", name, w.Shape, m.Arch.VocabSize, m.Arch.HiddenSize)
 	}
-	f, err := a.Create("embeddings.bin")
+	if err := writeEmbeddings(a, w); err != nil {
+		return fmt.Errorf("tensor %q: %w", name, err)
+	}
+	return nil
+}
+
+func writeEmbeddings(a *executor.Action, w *source.Weight) error {
+	const file = "embeddings.bin"
+	m := a.Target.Model
+	rows, cols := w.Shape[0], w.Shape[1]
+	if w.Coded() {
+		codes, err := m.Checkpoint.Carry(w)
+		if err != nil {
+			return err
+		}
+		return a.WriteFile(file, tensor.NewTable(codes).Data)
+	}
+	if m.Format == source.GGUF && w.DType != tensor.BF16 && !m.Config.QuantizeEmbeddings {
+		out, err := bf16(m.Checkpoint, w, m.Config.Convert == "bf16")
+		if err != nil {
+			return err
+		}
+		return a.WriteFile(file, out)
+	}
+	src, err := a.TensorReader(w.Name)
+	if err != nil {
+		return err
+	}
+	if w.DType == tensor.BF16 && !m.Config.QuantizeEmbeddings {
+		if err := quant.CheckFinite(src, w.DType, rows, cols); err != nil {
+			return err
+		}
+		return a.Refer(file, w.Name)
+	}
+	f, err := a.Create(file)
 	if err != nil {
 		return err
 	}
 	if m.Config.QuantizeEmbeddings {
-		err = quant.WriteEmbeddings8(f, src, t.DType, t.Shape[0], t.Shape[1])
+		err = quant.WriteEmbeddings8(f, src, w.DType, rows, cols)
 	} else {
-		err = quant.Write(f, src, t.DType, t.Shape[0], t.Shape[1], quant.Format{Bits: 16})
+		err = quant.Write(f, src, w.DType, rows, cols, quant.Format{Bits: 16})
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("tensor %q: %w", name, err)
-	}
-	return nil
+	return errors.Join(err, f.Close())
 }
 
 // vlmConfig is devkit/vlm_config.json. The vision keys are the vendor's; the
@@ -144,7 +165,7 @@ type languageConfig struct {
 	VocabSize         int    `json:"vocab_size"`
 	BOSTokenID        int    `json:"bos_token_id"`
 	EOSTokenIDs       []int  `json:"eos_token_ids"`
-	EmbeddingType     string `json:"embedding_type"`
+	EmbeddingType     string `json:"embedding_type"` // "BF16", or a coding as tensor.Table has it
 
 	// What is left out where every layer attends to everything, and no more.
 	EmbeddingScale float32  `json:"embedding_scale,omitempty"`
@@ -174,12 +195,6 @@ func (l *languageConfig) layers(cfg *arch.Config) {
 	}
 }
 
-// How embeddings.bin holds the table of embeddings.
-const (
-	embeddingsBF16 = "BF16" // [vocabSize, hiddenSize]
-	embeddingsINT8 = "INT8" // [vocabSize, hiddenSize], then BF16 scales [vocabSize]
-)
-
 // generationConfig is the part of generation_config.json that overrides
 // config.json: which tokens begin and end a text.
 type generationConfig struct {
@@ -197,10 +212,10 @@ func vlmConfigJSON(m *planner.Model, generation []byte) ([]byte, error) {
 		ReturnLogits: p.ReturnLogits, NumHiddenLayers: cfg.NumHiddenLayers, HiddenSize: cfg.HiddenSize,
 		NumAttentionHeads: cfg.NumAttentionHeads, NumKeyValueHeads: cfg.NumKeyValueHeads,
 		HeadDim: cfg.HeadDim, VocabSize: cfg.VocabSize, BOSTokenID: cfg.BOS, EOSTokenIDs: cfg.EOS,
-		EmbeddingType: embeddingsBF16,
+		EmbeddingType: tensor.BF16.String(),
 	}
-	if m.Config.QuantizeEmbeddings {
-		lang.EmbeddingType = embeddingsINT8
+	if coding, ok := m.EmbeddingCoding(); ok {
+		lang.EmbeddingType = coding.String()
 	}
 	lang.layers(cfg)
 	if generation != nil {

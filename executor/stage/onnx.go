@@ -17,11 +17,12 @@ type onnxStage struct{}
 func (onnxStage) Run(ctx context.Context, a *executor.Action) error {
 	m := a.Target.Model
 	look := func(name string) (tensor.DType, []int, onnx.External, error) {
-		t, ok := m.Checkpoint.Tensor(name)
+		w, ok := m.Checkpoint.Weight(name)
 		if !ok {
 			return 0, nil, onnx.External{}, fmt.Errorf("the checkpoint lacks tensor %q", name)
 		}
-		return t.DType, t.Shape, onnx.External{Location: t.File, Offset: t.Offset, Length: t.Length}, nil
+		p := w.Parts[0]
+		return w.DType, w.Shape, onnx.External{Location: p.File, Offset: p.Offset, Length: p.Length}, nil
 	}
 	graphs, err := m.Arch.Build(a.Target.Part, m.Params, look)
 	if err != nil {

@@ -18,11 +18,13 @@ type pack struct{}
 
 // folders says where the outputs of a stage are published.
 var folders = map[addr.Stage]string{
-	addr.Devkit:   "sima_files/devkit",
-	addr.ONNX:     "onnx_files",
-	addr.Quantize: "sima_files/model_sdk",
-	addr.Compile:  "sima_files/elf_files",
-	addr.MPK:      "sima_files/mpk",
+	addr.Devkit:         "sima_files/devkit",
+	addr.ONNX:           "onnx_files",
+	addr.Quantize:       "sima_files/model_sdk",
+	addr.ModelSDKDirect: "sima_files/model_sdk",
+	addr.SourceToQuant:  "sima_files/model_sdk",
+	addr.Compile:        "sima_files/elf_files",
+	addr.MPK:            "sima_files/mpk",
 }
 
 // Run implements [executor.Stage].
@@ -41,11 +43,12 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 			NoLink: noLink(in.Name),
 		}
 		if in.Tensor != "" {
-			t, ok := m.Checkpoint.Tensor(in.Tensor)
-			if !ok {
-				return fmt.Errorf("the checkpoint lacks tensor %q", in.Tensor)
+			w, ok := m.Checkpoint.Weight(in.Tensor)
+			if !ok || !w.Raw {
+				return fmt.Errorf("the checkpoint lacks tensor %q as it is", in.Tensor)
 			}
-			e.File, e.Offset, e.Length = filepath.Join(m.Checkpoint.Dir(), t.File), t.Offset, t.Length
+			p := w.Parts[0]
+			e.File, e.Offset, e.Length = filepath.Join(m.Checkpoint.Dir(), p.File), p.Offset, p.Length
 		}
 		entries = append(entries, e)
 	}

@@ -67,7 +67,7 @@ func (quantize) Run(ctx context.Context, a *executor.Action) error {
 
 // weights declares the file of one matrix.
 func weights(a *executor.Action, use rewrite.WeightUse) error {
-	t, ok := a.Target.Model.Checkpoint.Tensor(use.Tensor)
+	t, ok := a.Target.Model.Checkpoint.Weight(use.Tensor)
 	if !ok {
 		return fmt.Errorf("the checkpoint lacks it")
 	}
@@ -81,14 +81,11 @@ func weights(a *executor.Action, use rewrite.WeightUse) error {
 		}
 		return a.Refer(use.Location, use.Tensor)
 	}
-	digest, err := a.TensorDigest(use.Tensor)
+	inputs, err := a.TensorDigests(use.Tensor)
 	if err != nil {
 		return err
 	}
-	p := fingerprint.Preimage{
-		Stage: "quantize_tensor", Version: tensorVersion, Params: fingerprint.Params{},
-		Inputs: []fingerprint.Input{{Name: "tensor", Digest: digest}},
-	}
+	p := fingerprint.Preimage{Stage: "quantize_tensor", Version: tensorVersion, Params: fingerprint.Params{}, Inputs: inputs}
 	p.Params.Set("format", use.Format.String())
 	p.Params.Set("dtype", t.DType.String())
 	p.Params.Set("shape", []int{use.N, use.K})

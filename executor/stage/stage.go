@@ -31,11 +31,13 @@ type Program struct {
 // List returns every stage, over a backend.
 func List(b Backend) map[addr.Stage]executor.Stage {
 	return map[addr.Stage]executor.Stage{
-		addr.Devkit:   devkit{},
-		addr.ONNX:     onnxStage{},
-		addr.Quantize: quantize{},
-		addr.Compile:  compile{b},
-		addr.MPK:      archive{b},
-		addr.Package:  pack{},
+		addr.Devkit:         devkit{},
+		addr.ONNX:           onnxStage{},
+		addr.Quantize:       quantize{},
+		addr.ModelSDKDirect: carry{},
+		addr.SourceToQuant:  carry{},
+		addr.Compile:        compile{b},
+		addr.MPK:            archive{b},
+		addr.Package:        pack{},
 	}
 }

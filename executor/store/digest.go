@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/llima-build/llima/formats/safetensors"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
 )
@@ -78,8 +78,9 @@ type fileDigests struct {
 }
 
 const (
-	fileKind   = "file"
-	shardPiece = "shard"
+	fileKind    = "file"
+	shardPiece  = "shard"
+	headerPiece = "header"
 )
 
 func newStatCache(path string, now func() time.Time) *statCache {
@@ -173,6 +174,8 @@ func piece(src planner.Source) string {
 		return strconv.FormatInt(src.Offset, 10) + "+" + strconv.FormatInt(src.Length, 10)
 	case planner.Shard:
 		return shardPiece
+	case planner.Header:
+		return headerPiece
 	case planner.WholeFile:
 		return ""
 	}
@@ -333,18 +336,16 @@ func (m *meter) add(done, total int64, files int) {
 	}
 }
 
-// hashShard returns the digest of every tensor of a safetensors file, and of
+// hashShard returns the digest of every tensor of a file of weights, and of
 // the file as the bytes before its data and those digests: tensors fill the
 // data without gaps.
 func hashShard(path string, m *meter) (map[string]fingerprint.Digest, error) {
-	f, err := safetensors.Open(path)
+	entries, err := source.Ranges(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	entries := slices.Clone(f.Tensors())
 	// The longest first, so that no core is left with one at the end.
-	slices.SortFunc(entries, func(a, b safetensors.Entry) int {
+	slices.SortFunc(entries, func(a, b source.Part) int {
 		return cmp.Or(cmp.Compare(b.Length, a.Length), cmp.Compare(a.Offset, b.Offset))
 	})
 	ranges := make([]fileRange, len(entries))
@@ -367,10 +368,13 @@ func hashShard(path string, m *meter) (map[string]fingerprint.Digest, error) {
 	if err != nil {
 		return nil, err
 	}
+	out[headerPiece] = header
 	h := sha256.New()
 	_, _ = io.WriteString(h, "llima-shard/1\n"+string(header)+"\n")
 	for _, k := range slices.Sorted(maps.Keys(out)) {
-		_, _ = io.WriteString(h, k+" "+string(out[k])+"\n")
+		if k != headerPiece {
+			_, _ = io.WriteString(h, k+" "+string(out[k])+"\n")
+		}
 	}
 	out[shardPiece] = fingerprint.FromHash(h.Sum(nil))
 	return out, nil

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/llima-build/llima/executor/store"
-	"github.com/llima-build/llima/formats/checkpoint"
+	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
 )
@@ -18,7 +18,7 @@ const bard = "../../testdata/models/bard-3m"
 // TestDigestOfTensors compares the digest of every tensor, asked for by many
 // at once, with that of its bytes, and a file's with that of all its bytes.
 func TestDigestOfTensors(t *testing.T) {
-	ck, err := checkpoint.Open(bard)
+	ck, err := source.Open(bard, source.Auto)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,14 +32,15 @@ func TestDigestOfTensors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	for _, c := range ck.Tensors() {
+	for _, name := range ck.Names() {
+		c, _ := ck.Weight(name)
 		wg.Go(func() {
 			b, err := ck.Bytes(c)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			got, err := st.Digest(planner.TensorSource(ck, c))
+			got, err := st.Digest(planner.TensorSources(ck, c)[0])
 			if want := fingerprint.Sum(b); err != nil || got != want {
 				t.Errorf("Digest(%s) = %s, %v, want %s", c.Name, got, err, want)
 			}

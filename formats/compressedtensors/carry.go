@@ -111,6 +111,27 @@ func (w *Weight) carry(s stored) (*tensor.Coded, error) {
 	return m, nil
 }
 
+// Coding returns how [Model.Carry] holds a compressed weight. Where every zero
+// point is 0 it leaves the offsets out, which only the bytes tell.
+func (w Weight) Coding() tensor.Coding {
+	scale, _ := w.part(scaleSuffix)
+	c := tensor.Coding{Codes: tensor.Int8, Scale: scale.DType}
+	if w.args.Strategy == perGroup {
+		c.GroupSize = *w.args.GroupSize
+	}
+	switch {
+	case w.args.symmetric():
+		if w.args.Bits == 4 {
+			c.Codes = tensor.Int4
+		}
+	case w.args.Bits == 4 && scale.DType != tensor.F32:
+		c.Codes, c.Offset = tensor.UInt4, tensor.F32
+	case w.args.Bits == 8:
+		c.Offset = tensor.F32
+	}
+	return c
+}
+
 // size reads weight_shape, or takes the codes' own.
 func (w *Weight) size(shape []byte) (n, k int, err error) {
 	n, k = w.Shape[0], w.Shape[1]

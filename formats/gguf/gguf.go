@@ -9,6 +9,7 @@
 package gguf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -191,4 +192,13 @@ func (m *Model) Close() error {
 	}
 	m.mapped, m.data = nil, nil
 	return errors.Join(errs...)
+}
+
+// Places lists the tensors of one file, which may be a part of a split model,
+// in the order of the file.
+func Places(path string) ([]Tensor, error) {
+	m := &Model{path: path, data: map[string][]byte{}}
+	_, err := m.mapFile(path)
+	slices.SortFunc(m.tensors, func(a, b Tensor) int { return cmp.Compare(a.Offset, b.Offset) })
+	return m.tensors, errors.Join(err, m.Close())
 }

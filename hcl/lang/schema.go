@@ -97,7 +97,7 @@ var Root = &Block{Blocks: []*Block{
 	{Type: "policy", Labelled: true, Blocks: []*Block{layerBlock}},
 	{Type: "model", Labelled: true, Attributes: []Attribute{
 		{Name: "source", Kind: String, Required: true},
-		{Name: "format", Kind: Enum, Default: `"auto"`, Values: []string{"auto", "hf", "gguf", "compressed_tensors"}, Builds: []string{"auto", "hf"}},
+		{Name: "format", Kind: Enum, Default: `"auto"`, Values: []string{"auto", "hf", "gguf", "compressed_tensors"}},
 		{Name: "output", Kind: String, Default: `"NAME"`},
 		{Name: "context_length", Kind: Integer, Default: "1024", Min: 1, Max: maxTokens},
 		{Name: "language_group_size", Kind: Integer, Default: "128", Min: 1, Max: maxTokens},
@@ -109,7 +109,7 @@ var Root = &Block{Blocks: []*Block{
 		{Name: "lora", Kind: Enum, Default: `"LORA_DISABLED"`, Values: names(config.LoRAModes), Builds: []string{string(config.LoRADisabled)}},
 		{Name: "lora_rank", Kind: Integer, Min: 1, Max: 1 << 12, CheckOnly: true},
 		{Name: "external_data", Kind: Enum, Default: `"auto"`, Values: []string{"auto", "copy", "link"}, Builds: []string{"auto", "copy"}},
-		{Name: "convert", Kind: Enum, Values: []string{"bf16"}, CheckOnly: true},
+		{Name: "convert", Kind: Enum, Values: []string{"bf16"}},
 		{Name: "policies", Kind: Policies, Default: "[]"},
 		{Name: "for_each", Kind: Any},
 		{Name: "matrix", Kind: Any},

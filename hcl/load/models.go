@@ -1,7 +1,6 @@
 package load
 
 import (
-	"fmt"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -197,12 +196,6 @@ func (l *loader) checkFormat(m *config.Model, rules *lang.Rules) {
 	format := m.Format
 	if format == "auto" && filepath.Ext(m.SourceText) == ".gguf" {
 		format = "gguf"
-		at := m.SourceRange
-		m.Unsupported = append(m.Unsupported, diag.Diagnostic{
-			Severity: diag.Error, Summary: "Not supported by this version",
-			Detail:  "This version of llima checks models that come as GGUF files, but cannot build them yet.",
-			Subject: &at, Block: fmt.Sprintf("model %q", m.Name),
-		})
 	}
 	l.report(rules.CheckFormat(format))
 }

@@ -215,7 +215,11 @@ func (f *footprint) vector(in *isa.Inst) {
 	case isa.CONV:
 		xRows = m + int64(in.Aux) - 1
 	case isa.GATH:
-		xRows = int64(in.Aux)
+		if in.Mode == isa.GatherCols {
+			xCols = int64(in.Aux)
+		} else {
+			xRows = int64(in.Aux)
+		}
 	case isa.TOPK:
 		dCols = 2 * int64(in.Aux)
 	default:
@@ -240,6 +244,9 @@ func (f *footprint) operandY(in *isa.Inst, m, n int64) {
 		aux := max(1, int64(in.Aux))
 		f.s("Y", in.Y, 1, 0, (m+aux-1)/aux*8, false)
 	case isa.GATH:
+		if in.Mode == isa.GatherCols {
+			m = n
+		}
 		f.s("Y", in.Y, 1, 0, m*4, false)
 	case isa.ROPE:
 		full(m, int64(in.Imm))

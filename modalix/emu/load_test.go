@@ -119,9 +119,9 @@ func TestFileTraps(t *testing.T) {
 		edit func(string, []byte) []byte
 		want string
 	}{
-		{patch(".note.llima", 20, 2), "isa: version 2.0 exceeds 1.0"},
-		{patch(".note.llima", 22, 1), "isa: version 1.1 exceeds 1.0"},
-		{patch(".note.llima", 20, 0), "isa: version 0.0 precedes 1.0"},
+		{patch(".note.llima", 20, 2), "isa: version 2.1 exceeds 1.1"},
+		{patch(".note.llima", 22, 2), "isa: version 1.2 exceeds 1.1"},
+		{patch(".note.llima", 20, 0), "isa: version 0.1 precedes 1.0"},
 		{patch(".note.llima", 30, 0x80), "isa: needs 8388608 bytes of S, has 4194304"},
 		{patch(".note.llima", 34, 8), "isa: needs 524288 bytes of tile, has 262144"},
 		{patch(".note.llima", 24, 5), "isa: needs 5 quads, has 4"},

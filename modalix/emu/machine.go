@@ -197,6 +197,9 @@ func (m *Machine) exec(q *quad, in *isa.Inst) error {
 	case isa.CONV:
 		m.rows.run(q, in, (*vectorSpace).conv)
 	case isa.GATH:
+		if in.Mode == isa.GatherCols {
+			return m.rows.spaces[0].gatherCols(q, in)
+		}
 		return m.rows.spaces[0].gather(q, in)
 	case isa.TOPK:
 		m.rows.spaces[0].topk(q, in)

@@ -112,6 +112,28 @@ func (u *vectorSpace) gather(q *quad, in *isa.Inst) error {
 	return nil
 }
 
+// gatherCols copies columns of X, of which there are aux, in every row.
+func (u *vectorSpace) gatherCols(q *quad, in *isa.Inst) error {
+	index := view[int32](q.s, int(in.Y), int(in.N))
+	for i, t := range index {
+		if t < -1 || int64(t) >= int64(in.Aux) {
+			return trap(in, "index %d at column %d is outside X (%d)", t, i, in.Aux)
+		}
+	}
+	for m := range in.M {
+		x, d := u.rowX(q, in, m, int(in.Aux)), u.rowD(q, in, m, len(index))
+		for i, t := range index {
+			if t < 0 {
+				d[i] = 0
+			} else {
+				d[i] = x[t]
+			}
+		}
+		u.store(q, in, m, d)
+	}
+	return nil
+}
+
 // topList keeps the best pairs of a row, best first.
 type topList struct {
 	n      int

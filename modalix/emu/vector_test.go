@@ -489,6 +489,28 @@ func TestGather(t *testing.T) {
 	c.check(t)
 }
 
+func TestGatherColumns(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 7))
+	x := values(r, 3, 20, isa.F32, true)
+	index := []int32{19, 0, -1, 7, 7, 3}
+	for _, td := range floatTypes {
+		c := vectorCase{inst: isa.Inst{Op: isa.GATH, Mode: isa.GatherCols, M: 3, N: 6, Aux: 20, TD: td, TX: isa.F32, TY: isa.I32}, x: x, yBytes: i32Bytes(index...)}
+		c.want = nil
+		for _, row := range x {
+			var out []fl
+			for _, i := range index {
+				if i < 0 {
+					out = append(out, 0)
+				} else {
+					out = append(out, row[i])
+				}
+			}
+			c.want = append(c.want, out)
+		}
+		t.Run(td.String(), c.check)
+	}
+}
+
 func TestTopk(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 6))
 	const m, n, k = 3, 304, 20

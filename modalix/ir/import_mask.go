@@ -22,8 +22,12 @@ func (im *importer) pick(n *onnx.Node) (value, error) {
 	if n.Op != "Gather" {
 		return x, errors.New("only spans can be cut")
 	}
-	if _, err := wantInt(n, "axis", 0, 0); err != nil {
+	axis, err := wantInt(n, "axis", 0, 0, 1)
+	if err != nil {
 		return x, err
+	}
+	if axis == 1 {
+		return im.columns(n)
 	}
 	data, err := im.plain(n, 0)
 	if err != nil {

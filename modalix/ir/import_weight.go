@@ -1,6 +1,7 @@
 package ir
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -115,4 +116,33 @@ func (w *Weight) addOffsets(op string, shape []int, y value) error {
 	}
 	w.Offsets, w.OffsetType = rangeOf(y.tensor), scaleTypes[y.tensor.DType]
 	return nil
+}
+
+// columns imports the order of inputs that a matrix's groups were made in.
+func (im *importer) columns(n *onnx.Node) (value, error) {
+	x, err := im.plain(n, 0)
+	if err != nil {
+		return value{}, err
+	}
+	index, err := im.arg(n, 1)
+	if err != nil {
+		return index, err
+	}
+	list, err := integers(index)
+	if err != nil {
+		return value{}, err
+	}
+	t := x.node.Type
+	if len(x.dims) != 2 || len(list) != t.Cols {
+		return value{}, fmt.Errorf("%d columns of %s are not supported, want all of a matrix", len(list), t)
+	}
+	data := make([]byte, 0, 4*len(list))
+	for _, c := range list {
+		if c < 0 || c >= int64(t.Cols) {
+			return value{}, fmt.Errorf("column %d of %d", c, t.Cols)
+		}
+		data = binary.LittleEndian.AppendUint32(data, uint32(c))
+	}
+	order := im.f.Append(&Node{Op: Const, Type: Type{I32, 1, t.Cols}, Data: data})
+	return im.define(&Node{Op: Columns, Type: t, Args: []*Node{x.node, order}}, x.shape()), nil
 }

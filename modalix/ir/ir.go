@@ -92,6 +92,7 @@ const (
 	Concat              // rows of arg 0, then rows of arg 1 (import)
 	Conv                // sum over taps t of arg 2[t] * row m+t of arg 1 followed by arg 0, by columns, plus bias arg 3 where there is one
 	Gather              // row arg 1[0] of arg 0
+	Columns             // columns arg 1 of arg 0, arg 1 a constant of indices
 	TopK                // the K best columns of each row, value falling then index rising
 	Output              // arg 0 to a buffer of segment OUT, named
 )
@@ -99,7 +100,7 @@ const (
 var opNames = [...]string{
 	Input: "input", Const: "const", Cast: "cast", Norm: "norm.rms", Linear: "linear", Add: "add", Mul: "mul",
 	Sigmoid: "sigmoid", Ratio: "ratio", Tanh: "tanh", SoftCap: "softcap", Act: "act", GLU: "glu", Rope: "rope", Slice: "slice", Append: "append", Cached: "cached",
-	Scores: "scores", Scale: "scale", Softmax: "softmax", Values: "values", Attention: "attention", Concat: "concat", Conv: "conv", Gather: "gather.row",
+	Scores: "scores", Scale: "scale", Softmax: "softmax", Values: "values", Attention: "attention", Concat: "concat", Conv: "conv", Gather: "gather.row", Columns: "gather.cols",
 	TopK: "topk", Output: "output",
 }
 

@@ -110,7 +110,7 @@ func foldCasts(f *Func) error {
 				p.Type.DType = BF16
 				f.Replace(n, p)
 			}
-		case Input, Const, Cast, Ratio, Tanh, Slice, Append, Cached, Scores, Attention, Concat, Gather, TopK, Output:
+		case Input, Const, Cast, Ratio, Tanh, Slice, Append, Cached, Scores, Attention, Concat, Gather, Columns, TopK, Output:
 		}
 	}
 	return removeDead(f)
@@ -173,7 +173,7 @@ func rowOf(f *Func, g, n *Node, memo map[*Node]*Node) *Node {
 		}
 	}
 	switch op {
-	case Norm, Linear: // arg 1 is a vector for all rows
+	case Norm, Linear, Columns: // arg 1 is a vector for all rows
 		row.Args[0] = rowOf(f, g, n.Args[0], memo)
 	case Cast, Add, Mul, Sigmoid, Ratio, Tanh, SoftCap, Act, GLU, Scale, Slice:
 		for i, a := range n.Args {

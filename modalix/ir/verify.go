@@ -1,6 +1,7 @@
 package ir
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -45,7 +46,7 @@ func (f *Func) Verify() error {
 // arity is how many arguments an operator takes: [least, most].
 var arity = [...][2]int{
 	Input: {0, 0}, Const: {0, 0}, Cast: {1, 1}, Norm: {2, 2}, Linear: {1, 2}, Add: {2, 2}, Mul: {2, 2}, Sigmoid: {1, 1},
-	Ratio: {1, 1}, Tanh: {1, 1}, SoftCap: {1, 1}, Act: {1, 1}, Concat: {2, 2}, Conv: {3, 4}, GLU: {1, 1}, Rope: {2, 2}, Slice: {1, 1}, Append: {2, 2}, Cached: {0, 0}, Scores: {2, 2}, Scale: {1, 1},
+	Ratio: {1, 1}, Tanh: {1, 1}, SoftCap: {1, 1}, Act: {1, 1}, Concat: {2, 2}, Conv: {3, 4}, Columns: {2, 2}, GLU: {1, 1}, Rope: {2, 2}, Slice: {1, 1}, Append: {2, 2}, Cached: {0, 0}, Scores: {2, 2}, Scale: {1, 1},
 	Softmax: {2, 2}, Values: {2, 2}, Attention: {4, 4}, Gather: {2, 2}, TopK: {1, 1}, Output: {1, 1},
 }
 
@@ -88,6 +89,19 @@ func (n *Node) check() error {
 		a, b := n.Args[0].Type, n.Args[1].Type
 		if a.Cols != b.Cols || a.DType != b.DType || t != (Type{a.DType, a.Rows + b.Rows, a.Cols}) {
 			return fmt.Errorf("%s from %s and %s", t, a, b)
+		}
+	case Columns:
+		index := n.Args[1]
+		if index.Op != Const || n.Args[0].Type != t {
+			return fmt.Errorf("%s of %s, by a constant", t, n.Args[0].Type)
+		}
+		if err := want(1, I32, 1, t.Cols); err != nil {
+			return err
+		}
+		for i := range t.Cols {
+			if c := int32(binary.LittleEndian.Uint32(index.Data[4*i:])); c < 0 || int(c) >= t.Cols {
+				return fmt.Errorf("column %d of %d", c, t.Cols)
+			}
 		}
 	case Conv:
 		taps := n.Args[2].Type.Rows

@@ -18,7 +18,7 @@ const (
 // Version of the instruction set that this package encodes.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1
 )
 
 // Op is an opcode. Its top two bits select the queue.
@@ -265,6 +265,12 @@ const (
 
 	StkK uint32 = 0
 	StkV uint32 = 1
+)
+
+// Modes of GATH.
+const (
+	GatherRows uint32 = 0
+	GatherCols uint32 = 1 // since 1.1
 )
 
 // Inst is one instruction: the union of all forms' fields, in bytes and

@@ -188,7 +188,7 @@ var (
 	formExps     = &Form{"exps", []Field{fieldTD, fieldTX, fieldTY, fieldYShape, fieldD, fieldX, fieldY, fieldM, fieldN, fieldLdD, fieldLdX, fieldLdY}}
 	formRotate   = &Form{"rotate", []Field{fieldTD, fieldTX, fieldTY, fieldYShape, fieldMode, fieldD, fieldX, fieldY, fieldM, fieldN, fieldLdD, fieldLdX, fieldLdY, fieldAux, fieldImm}}
 	formConv     = &Form{"convolve", []Field{fieldTD, fieldTX, fieldTY, fieldYShape, fieldD, fieldX, fieldY, fieldM, fieldN, fieldLdD, fieldLdX, fieldLdY, fieldAux}}
-	formGather   = &Form{"gather", []Field{fieldTD, fieldTX, fieldTY, fieldYShape, fieldD, fieldX, fieldY, fieldM, fieldN, fieldLdD, fieldLdX, fieldAux}}
+	formGather   = &Form{"gather", []Field{fieldTD, fieldTX, fieldTY, fieldYShape, fieldMode, fieldD, fieldX, fieldY, fieldM, fieldN, fieldLdD, fieldLdX, fieldAux}}
 	formTopk     = &Form{"topk", []Field{fieldTD, fieldTX, fieldMode, fieldD, fieldX, fieldM, fieldN, fieldLdD, fieldLdX, fieldAux, fieldImm}}
 	formBarrier  = &Form{"barrier", []Field{num("K", 4, 32, 1, func(i *Inst) *uint32 { return &i.K })}}
 	formNoFields = &Form{"none", nil}
@@ -218,7 +218,7 @@ var Table = []Spec{
 	{Op: EXPS, Name: "exps", Form: formExps, D: floats, X: floats, Y: floats, Shapes: 1<<Full | 1<<Col},
 	{Op: ROPE, Name: "rope", Form: formRotate, D: floats, X: floats, Y: floats, Shapes: 1 << Full, Modes: []string{"half", "pair"}, ImmInt: true},
 	{Op: CONV, Name: "conv", Form: formConv, D: floats, X: floats, Y: floats, Shapes: 1 << Full},
-	{Op: GATH, Name: "gath", Form: formGather, D: floats, X: floats, Y: onlyI32, Shapes: 1 << Full},
+	{Op: GATH, Name: "gath", Form: formGather, D: floats, X: floats, Y: onlyI32, Shapes: 1 << Full, Modes: []string{"", "cols"}},
 	{Op: TOPK, Name: "topk", Form: formTopk, D: onlyF32, X: floats, Modes: []string{"", "merge"}, ImmInt: true},
 	{Op: ST, Name: "st", Form: formStore},
 	{Op: STS, Name: "sts", Form: formScatter},

@@ -76,6 +76,10 @@ func accesses(list []access, in *isa.Inst, inputs int64) []access {
 		s(in.X, m+int64(in.Aux)-1, int64(in.LdX), n*typeSize(in.TX), false)
 		s(in.Y, int64(in.Aux), int64(in.LdY), n*typeSize(in.TY), false)
 		s(in.D, m, int64(in.LdD), n*typeSize(in.TD), true)
+	case isa.GATH: // of columns
+		s(in.X, m, int64(in.LdX), int64(in.Aux)*typeSize(in.TX), false)
+		s(in.Y, 1, 0, n*4, false)
+		s(in.D, m, int64(in.LdD), n*typeSize(in.TD), true)
 	case isa.TOPK:
 		s(in.X, m, int64(in.LdX), n*typeSize(in.TX), false)
 		s(in.D, m, int64(in.LdD), int64(in.Aux)*8, true)

@@ -137,7 +137,7 @@ func (l *lowerer) vector(v vectorOp) {
 	}
 	if v.y.buf != nil {
 		in.TY, in.YShape = typeOf(v.y.dtype), v.shape
-		if v.shape == isa.Full && v.op != isa.SOFTMAX {
+		if v.shape == isa.Full && v.op != isa.SOFTMAX && v.op != isa.GATH {
 			in.LdY = uint32(v.y.stride)
 		}
 		fixups = append(fixups, inY(v.y.place))

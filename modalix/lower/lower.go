@@ -204,6 +204,8 @@ func (l *lowerer) node(n *ir.Node) {
 		l.gather(n)
 	case ir.Conv:
 		l.conv(n)
+	case ir.Columns:
+		l.gatherColumns(n)
 	case ir.Cast, ir.Add, ir.Mul, ir.Sigmoid, ir.SoftCap, ir.Act, ir.GLU, ir.Rope, ir.Append, ir.TopK, ir.Output:
 		l.alone(n)
 	case ir.Scores, ir.Scale, ir.Softmax, ir.Values:

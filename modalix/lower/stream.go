@@ -35,7 +35,7 @@ func (l *lowerer) streamable(u, n *ir.Node) bool {
 		}
 		return other != n && l.available(other)
 	case ir.Input, ir.Const, ir.Linear, ir.Ratio, ir.Tanh, ir.Slice, ir.Cached, ir.Scores, ir.Scale, ir.Softmax, ir.Values,
-		ir.Attention, ir.Concat, ir.Conv, ir.Gather:
+		ir.Attention, ir.Concat, ir.Conv, ir.Gather, ir.Columns:
 	}
 	return false
 }

@@ -180,11 +180,10 @@ func (m *Model) reset() {
 
 // embedRow writes the embedding of a token, scaled, float32 [HiddenSize].
 func (m *Model) embedRow(dst []float32, id int) {
-	if m.cfg.EmbeddingType == embeddingsINT8 {
-		at := m.cfg.VocabSize*m.cfg.HiddenSize + 2*id
-		scale := tensor.FromBF16(uint16(m.embed[at]) | uint16(m.embed[at+1])<<8)
-		for i, c := range m.embed[id*m.cfg.HiddenSize:][:len(dst)] {
-			dst[i] = scale * float32(int8(c)) * m.cfg.EmbeddingScale
+	if m.coded != nil {
+		m.coded.Row(dst, id)
+		for i := range dst {
+			dst[i] *= m.cfg.EmbeddingScale
 		}
 		return
 	}

@@ -47,7 +47,7 @@ type Language struct {
 	VocabSize         int    `json:"vocab_size"`
 	BOSTokenID        int    `json:"bos_token_id"`
 	EOSTokenIDs       []int  `json:"eos_token_ids"`
-	EmbeddingType     string `json:"embedding_type"` // "BF16" or "INT8"
+	EmbeddingType     string `json:"embedding_type"` // "BF16", or a coding of [tensor.Table]
 
 	EmbeddingScale float32  `json:"embedding_scale"` // of embeddings; 0: 1
 	LayerTypes     []string `json:"layer_types"`     // by layer; empty: all full_attention
@@ -72,19 +72,14 @@ func (c *Language) layerType(layer int) string {
 	return c.LayerTypes[layer]
 }
 
-// The types of embeddings.bin.
-const (
-	embeddingsBF16 = "BF16"
-	embeddingsINT8 = "INT8"
-)
-
 // Model is a loaded output. It is not safe for concurrent use.
 type Model struct {
 	cfg       Language
 	tok       *tokenizer.Tokenizer
 	chat      chatTemplate
 	defaults  Options
-	embed     []byte // [VocabSize, HiddenSize] of EmbeddingType; INT8 has BF16 scales [VocabSize] behind it
+	embed     []byte        // BF16 [VocabSize, HiddenSize], or as coded has it
+	coded     *tensor.Table // nil where embed is BF16
 	embedPath string
 	ropes     map[string]rope // by name: "rope", "rope_local", "rope_long"
 	half      int             // columns of a table
@@ -259,8 +254,8 @@ func (c *Language) check() error {
 			return fmt.Errorf("%s = %d makes %d windows, more than %d", f.name, f.value, c.MaxNumTokens/f.value, maxWindows)
 		}
 	}
-	if c.EmbeddingType != embeddingsBF16 && c.EmbeddingType != embeddingsINT8 {
-		return fmt.Errorf("embedding_type = %q, want %q or %q", c.EmbeddingType, embeddingsBF16, embeddingsINT8)
+	if _, err := tensor.ParseCoding(c.EmbeddingType); err != nil && c.EmbeddingType != tensor.BF16.String() {
+		return fmt.Errorf("embedding_type: %w; or it is \"BF16\"", err)
 	}
 	if err := c.checkLayers(); err != nil {
 		return err
@@ -367,8 +362,9 @@ func (m *Model) loadEmbeddings(devkit string) error {
 		return err
 	}
 	want := 2 * int64(m.cfg.VocabSize) * int64(m.cfg.HiddenSize)
-	if m.cfg.EmbeddingType == embeddingsINT8 {
-		want = int64(m.cfg.VocabSize) * (int64(m.cfg.HiddenSize) + 2)
+	if c, err := tensor.ParseCoding(m.cfg.EmbeddingType); err == nil {
+		m.coded = &tensor.Table{Coding: c, Rows: m.cfg.VocabSize, Cols: m.cfg.HiddenSize, Data: b}
+		want = m.coded.SizeBytes()
 	}
 	if int64(len(b)) != want {
 		return fmt.Errorf("%s: %d bytes, but vlm_config.json says vocab_size %d and hidden_size %d, %d bytes of %s%s",

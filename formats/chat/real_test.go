@@ -20,7 +20,7 @@ type message struct {
 // conversations are random ones, with and without a system message.
 func conversations(n int) [][2]any {
 	rng := rand.New(rand.NewPCG(7, 8))
-	pieces := []string{"What is the capital of France?", "", " ", "\n", "{{ x }}", "{% if %}", "<|im_end|>", "é 😀\u0000", "\"quoted\\\"", "<b>&amp;", "line\r\nline", "it's"}
+	pieces := []string{"What is the capital of France?", "", " ", "\n", "{{ x }}", "{% if %}", "<|im_end|>", "é 😀\u0000", "\"quoted\\\"", "<b>&amp;", "one\r\ntwo", "it's"}
 	roles := []string{"system", "user", "assistant", "tool", ""}
 	var out [][2]any
 	for i := range n {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/arch"
@@ -27,13 +28,13 @@ type devkit struct{}
 func (devkit) Run(_ context.Context, a *executor.Action) error {
 	m := a.Target.Model
 	var generation []byte
-	for _, name := range m.Checkpoint.AuxNames() {
+	for _, name := range smallFiles(a.Target) {
 		data, ok, err := m.Checkpoint.Aux(name)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			continue
+			return fmt.Errorf("%s: gone", filepath.Join(m.Checkpoint.Dir(), name))
 		}
 		switch name {
 		case "generation_config.json":
@@ -82,6 +83,21 @@ func ropeTables(a *executor.Action) error {
 		}
 	}
 	return nil
+}
+
+// smallFiles lists the files that the target's key knows of: what appeared
+// since is none of this build's. A GGUF file's header holds all of its own.
+func smallFiles(t *planner.Target) []string {
+	if t.Model.Format == source.GGUF {
+		return t.Model.Checkpoint.AuxNames()
+	}
+	var out []string
+	for _, src := range t.Sources {
+		if name, ok := strings.CutPrefix(src.Name, "file/"); ok {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // embeddings declares embeddings.bin: the checkpoint's own bytes where they are

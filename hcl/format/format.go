@@ -35,11 +35,24 @@ func Source(file string, src []byte) ([]byte, diag.List) {
 	if _, diags := lang.Parse(file, edited); diags.HasErrors() {
 		edited = src // never trade layout for meaning
 	}
-	out := bytes.TrimSpace(hclwrite.Format(edited))
+	out := hclwrite.Format(edited)
+	if !sameTokens(edited, out) {
+		out = edited // the layout of "9 .9" would be another number
+	}
+	out = bytes.TrimSpace(out)
 	if len(out) == 0 {
 		return nil, nil
 	}
 	return append(out, e.newline...), nil
+}
+
+// sameTokens reports whether two texts differ in space alone.
+func sameTokens(a, b []byte) bool {
+	x, _ := hclsyntax.LexConfig(a, "", hcl.InitialPos)
+	y, _ := hclsyntax.LexConfig(b, "", hcl.InitialPos)
+	return slices.EqualFunc(x, y, func(s, t hclsyntax.Token) bool {
+		return s.Type == t.Type && bytes.Equal(bytes.TrimSpace(s.Bytes), bytes.TrimSpace(t.Bytes))
+	})
 }
 
 // editor collects replacements of pieces of a file, which do not overlap.

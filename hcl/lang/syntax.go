@@ -1,6 +1,9 @@
 package lang
 
 import (
+	"bytes"
+	"unicode/utf8"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -21,11 +24,31 @@ func Parse(file string, src []byte) (*hclsyntax.Body, diag.List) {
 	}
 	f, diags := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
 	list := retold(FromHCL(diags), src)
+	if !list.HasErrors() && !utf8.Valid(src) {
+		return nil, append(list, notUTF8(file, src))
+	}
 	if f == nil {
 		return nil, list
 	}
 	body, _ := f.Body.(*hclsyntax.Body)
 	return body, list
+}
+
+// notUTF8 says where a text that the parser takes is no UTF-8: it looks at
+// some such bytes as if they were letters.
+func notUTF8(file string, src []byte) diag.Diagnostic {
+	at := 0
+	for at < len(src) {
+		r, n := utf8.DecodeRune(src[at:])
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		at += n
+	}
+	line := 1 + bytes.Count(src[:at], []byte("\n"))
+	column := at - bytes.LastIndexByte(src[:at], '\n')
+	r := hcl.Range{Filename: file, Start: hcl.Pos{Line: line, Column: column, Byte: at}, End: hcl.Pos{Line: line, Column: column + 1, Byte: at + 1}}
+	return Errorf(r, "Invalid character encoding", "Byte %d of the file, 0x%02x, begins no character of UTF-8. Save the file in UTF-8.", at, src[at])
 }
 
 // ParseExpression reads one expression; where stands for a file's name.

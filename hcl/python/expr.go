@@ -146,7 +146,7 @@ func (p *parser) comparison() *expr {
 			if op = "is"; p.accept("not") {
 				op = "is not"
 			}
-		case p.is("not") && p.tokens[p.at+1].text == "in":
+		case p.is("not") && p.ahead(1).text == "in":
 			p.at += 2
 			op = "not in"
 		case t.kind == tokOp && t.text == "=" && len(e.names) > 0:
@@ -236,7 +236,7 @@ func (p *parser) call(fn *expr) *expr {
 			name = "**"
 		case p.accept("*"):
 			name = "*"
-		case p.peek().kind == tokName && p.tokens[p.at+1].kind == tokOp && p.tokens[p.at+1].text == "=":
+		case p.peek().kind == tokName && p.ahead(1).kind == tokOp && p.ahead(1).text == "=":
 			name = p.name().text
 			p.at++
 		}

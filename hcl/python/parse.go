@@ -40,10 +40,13 @@ func parse(file, src string) ([]*stmt, *diag.Diagnostic) {
 	return body, p.err
 }
 
-func (p *parser) peek() token { return p.tokens[p.at] }
+func (p *parser) peek() token { return p.ahead(0) }
+
+// ahead returns the token n after the next one. Past the last stands the end of the file, where a failed parser is too.
+func (p *parser) ahead(n int) token { return p.tokens[min(p.at+n, len(p.tokens)-1)] }
 
 func (p *parser) next() token {
-	t := p.tokens[p.at]
+	t := p.peek()
 	if t.kind != tokEOF {
 		p.at++
 	}
@@ -147,7 +150,7 @@ func (p *parser) leave() { p.depth-- }
 func (p *parser) statement() []*stmt {
 	t := p.peek()
 	if t.kind == tokIndent {
-		p.fail(t.end, p.tokens[p.at+1].end, "This line is indented, but no block begins here.")
+		p.fail(t.end, p.ahead(1).end, "This line is indented, but no block begins here.")
 		return nil
 	}
 	if t.kind == tokNewline {
@@ -335,7 +338,7 @@ func (p *parser) matches() bool {
 	if !p.is("match") {
 		return false
 	}
-	t := p.tokens[p.at+1]
+	t := p.ahead(1)
 	if t.kind == tokOp && !slices.Contains([]string{"(", "[", "{", "-", "*"}, t.text) || t.kind == tokNewline {
 		return false
 	}
@@ -359,7 +362,7 @@ func (p *parser) match(s *stmt) {
 	p.at++
 	s.kind, s.value = stMatch, p.expressions()
 	s.end = p.expect(":").end
-	if p.peek().kind != tokNewline || p.tokens[p.at+1].kind != tokIndent {
+	if p.peek().kind != tokNewline || p.ahead(1).kind != tokIndent {
 		p.fail(s.start, s.end, "Below match the cases should stand, indented.")
 		return
 	}
@@ -459,7 +462,7 @@ var augmented = []string{"+=", "-=", "*=", "/=", "//=", "%=", "**=", "&=", "|=",
 
 // assignment reads an expression, or an assignment to it.
 func (p *parser) assignment(s *stmt) {
-	if p.is("type") && p.tokens[p.at+1].kind == tokName && p.tokens[p.at+2].text == "=" { // type X = …
+	if p.is("type") && p.ahead(1).kind == tokName && p.ahead(2).text == "=" { // type X = …
 		p.at++
 		s.kind, s.targets = stAnnotate, []*expr{p.expression()}
 		p.expect("=")

@@ -66,6 +66,7 @@ modalix/mpk:     internal/document
 modalix/emu/kern:
 modalix/emu:     modalix/isa modalix/emu/kern internal/cursor
 modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/tokenizer formats/chat internal/addr internal/document internal/mmap
+modalix/measure: modalix/runtime internal/addr internal/document
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor

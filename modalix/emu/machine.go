@@ -21,6 +21,9 @@ type Machine struct {
 	// Exact keeps MM to the reference order, whose bits are the same on every
 	// CPU; otherwise it may use kernels within the bounds of docs/isa.md §1.
 	Exact bool
+	// Top, which may be nil, sees the numbers that each TOPK chooses among: a
+	// row's, the first of which has index first. They are valid during the call.
+	Top func(row, first int, values []float32)
 
 	quads    [isa.MaxQuads]quad
 	segments [isa.NumSegments][]byte
@@ -202,7 +205,7 @@ func (m *Machine) exec(q *quad, in *isa.Inst) error {
 		}
 		return m.rows.spaces[0].gather(q, in)
 	case isa.TOPK:
-		m.rows.spaces[0].topk(q, in)
+		m.rows.spaces[0].topk(q, in, m.Top)
 	default:
 		panic(fmt.Sprintf("llima: internal error: emu: %v passed the checks", in.Op))
 	}

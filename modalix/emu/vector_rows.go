@@ -186,7 +186,7 @@ func (u *vectorSpace) insertAll(t *topList, x []float32, id uint32, limit int) {
 	}
 }
 
-func (u *vectorSpace) topk(q *quad, in *isa.Inst) {
+func (u *vectorSpace) topk(q *quad, in *isa.Inst, see func(row, first int, values []float32)) {
 	limit := int(in.Aux)
 	for m := range in.M {
 		t := &u.top
@@ -198,7 +198,11 @@ func (u *vectorSpace) topk(q *quad, in *isa.Inst) {
 				t.insert(values[2*i], ids[2*i+1], limit)
 			}
 		}
-		u.insertAll(t, u.rowX(q, in, m, int(in.N)), in.Imm, limit)
+		x := u.rowX(q, in, m, int(in.N))
+		if see != nil {
+			see(int(m), int(in.Imm), x)
+		}
+		u.insertAll(t, x, in.Imm, limit)
 		for i := range limit {
 			values[2*i], ids[2*i+1] = t.values[i], t.ids[i]
 		}

@@ -273,53 +273,69 @@ func (m *Model) decode(ctx context.Context, id, pos int, logits func([]float32) 
 // padding: each attends to itself alone, and what they leave in the cache is
 // written over before a token can see it.
 func (m *Model) forward(ctx context.Context, phase addr.Phase, hidden []float32, start, valid int, logits func([]float32) error) (candidates, error) {
-	rows := m.rows(phase)
-	last := len(m.layers[phase]) - 1
-	for layer := range m.layers[phase] {
-		l := &m.layers[phase][layer]
+	if err := m.layersFrom(ctx, pass{phase: phase, start: start, valid: valid}, hidden); err != nil {
+		return candidates{}, err
+	}
+	return m.head(m.layers[phase][len(m.layers[phase])-1].post, m.rows(phase), valid, logits)
+}
+
+// pass is one way through the layers: which rows, and what is wanted of them.
+type pass struct {
+	phase        addr.Phase
+	from         int                                        // layer that gets hidden
+	start, valid int                                        // position of the first row, and how many hold tokens
+	inputs       func(layer int, hidden []float32)          // sees what each layer gets; may be nil
+	rows         func(row int, logits []float32, held bool) // gets the logits of every valid row, which outputs hold till the next launch; may be nil
+}
+
+// layersFrom runs a pass. What the last layer returned is in its buffers then.
+func (m *Model) layersFrom(ctx context.Context, p pass, hidden []float32) error {
+	rows, last := m.rows(p.phase), len(m.layers[p.phase])-1
+	for layer := p.from; layer <= last; layer++ {
+		l := &m.layers[p.phase][layer]
+		if p.inputs != nil {
+			p.inputs(layer, hidden[:p.valid*m.cfg.HiddenSize])
+		}
 		conv := m.cfg.layerType(layer) == layerConv
 		if !conv {
-			if err := m.attend(ctx, phase, layer, hidden, start, valid); err != nil {
-				return candidates{}, err
+			if err := m.attend(ctx, p, layer, hidden); err != nil {
+				return err
 			}
 		}
 		copyRows(l.post.f32("in.hidden"), hidden, rows)
-		if layer == last && !m.cfg.ReturnLogits && rows > 1 {
-			l.post.i32("in.last_row")[0] = int32(valid - 1)
-		}
-		if err := m.launch(ctx, l.post, layer); err != nil {
-			return candidates{}, err
+		if err := m.runPost(ctx, p, layer); err != nil {
+			return err
 		}
 		if conv {
-			m.keepState(layer, l.post.f32("out.gated"), rows, valid)
+			m.keepState(layer, l.post.f32("out.gated"), rows, p.valid)
 		}
 		if layer < last {
 			copyRows(hidden, l.post.f32("out.hidden_out"), rows)
 		}
 	}
-	return m.head(m.layers[phase][last].post, rows, valid, logits)
+	return nil
 }
 
 // attend runs PRE and CACHE of a layer, and leaves attention in the input of
 // POST.
-func (m *Model) attend(ctx context.Context, phase addr.Phase, layer int, hidden []float32, start, valid int) error {
-	l, rows := &m.layers[phase][layer], m.rows(phase)
+func (m *Model) attend(ctx context.Context, p pass, layer int, hidden []float32) error {
+	l, rows, start := &m.layers[p.phase][layer], m.rows(p.phase), p.start
 	copyRows(l.pre.f32("in.hidden"), hidden, rows)
 	table, positions, turn := l.pre.f32("in.rope"), l.pre.i32("in.positions"), m.ropeOf(layer)
 	for i := range rows {
 		turn.row(table[i*(len(table)/rows):], m.half, start+i)
 		positions[i] = int32(start + i)
 	}
-	if err := m.launch(ctx, l.pre, layer); err != nil {
+	if err := m.runPre(ctx, p, layer); err != nil {
 		return err
 	}
-	cache := l.cache[m.window(phase, start+rows)]
+	cache := l.cache[m.window(p.phase, start+rows)]
 	copy(cache.bytes("in.q"), l.pre.bytes("out.q"))
 	sees := start + rows
 	if m.cfg.layerType(layer) == layerSliding {
 		sees = m.cfg.SlidingWindow
 	}
-	fillSpans(cache.i32("in.spans"), start, valid, sees)
+	fillSpans(cache.i32("in.spans"), start, p.valid, sees)
 	if err := m.launch(ctx, cache, layer); err != nil {
 		return err
 	}
@@ -369,15 +385,14 @@ func fillSpans(spans []int32, start, valid, sees int) {
 
 // head reads what the last POST returned.
 func (m *Model) head(post *program, rows, valid int, logits func([]float32) error) (candidates, error) {
-	if !m.cfg.ReturnLogits {
+	if !post.has("out.logits") {
 		top, err := topCandidates(post.bytes("out.top"), m.cfg.VocabSize)
 		if err != nil {
 			err = fmt.Errorf("%s: %w, so it is damaged%s", post.path, err, again)
 		}
 		return top, err
 	}
-	all := post.f32("out.logits")
-	row := func(i int) []float32 { return all[i*(len(all)/rows):][:m.cfg.VocabSize] }
+	row := func(i int) []float32 { return m.logitsRow(post, rows, i) }
 	if logits != nil {
 		for i := range valid {
 			if err := logits(row(i)); err != nil {

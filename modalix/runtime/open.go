@@ -94,6 +94,9 @@ type Model struct {
 	history  []int                        // ids that the caches hold
 	in, out  []byte                       // of all programs, one of which runs at a time
 	tmp      []byte                       // of the program that runs
+	own      [2][]layerPrograms           // as loaded; nil where no other model stands in
+	tapped   []float32                    // logits that a program without them chose among
+	beside   *beside                      // runs with every part; nil where none does
 	dirty    bool                         // the caches hold an earlier generation
 	maps     []*mmap.File
 	trace    func(Launch) error

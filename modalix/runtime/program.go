@@ -210,6 +210,12 @@ func (m *Model) hiddenBuffer(name string, seg isa.Segment, rows int) buffer {
 // attentionBytes is the size of one row of q, and of what attention gives.
 func (m *Model) attentionBytes() int64 { return int64(m.cfg.NumAttentionHeads) * m.headBytes() }
 
+// has reports whether there is a host buffer of that name.
+func (p *program) has(name string) bool {
+	_, ok := p.prog.Symbol(name)
+	return ok
+}
+
 // bytes returns a host buffer that was checked.
 func (p *program) bytes(name string) []byte {
 	s, _ := p.prog.Symbol(name)

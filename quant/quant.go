@@ -11,10 +11,43 @@ import (
 	"github.com/llima-build/llima/formats/tensor"
 )
 
-// Format is how a matrix [N, K] is stored.
+// Format is how a matrix [N, K] is stored, and how its codes are found.
 type Format struct {
-	Bits      int // 16: BF16 without scales; 8 or 4: signed codes with float16 scales
-	GroupSize int // weights of a row that share a scale; 0: the whole row, an output channel
+	Bits      int    // 16: BF16 without scales; 8 or 4: signed codes with float16 scales
+	GroupSize int    // weights of a row that share a scale; 0: the whole row, an output channel
+	Method    Method // of 8 and 4 bits
+}
+
+// Method is how scales are found without data. Codes are the nearest in any
+// case.
+type Method uint8
+
+// The methods.
+const (
+	Default Method = iota // Search for 4 bits, Nearest for 8
+	Nearest               // the greatest magnitude becomes the last code
+	Search                // the least sum of squared errors
+)
+
+var methods = [...]string{Default: "default", Nearest: "nearest", Search: "search"}
+
+// String returns the name of a method as llima.hcl spells it.
+func (m Method) String() string {
+	if int(m) < len(methods) {
+		return methods[m]
+	}
+	return fmt.Sprintf("method %d", uint8(m))
+}
+
+// Resolved returns the method of a format, never [Default] where it has codes.
+func (f Format) Resolved() Method {
+	switch {
+	case f.Method != Default, f.Bits == 16:
+		return f.Method
+	case f.Bits == 4:
+		return Search
+	}
+	return Nearest
 }
 
 // maxGroup bounds group sizes.
@@ -27,13 +60,16 @@ func (f Format) Check() error {
 		return fmt.Errorf("quant: %d bits, want 16, 8 or 4", f.Bits)
 	case f.Bits == 16 && f.GroupSize != 0:
 		return fmt.Errorf("quant: BF16 takes no group size, not %d", f.GroupSize)
+	case f.Bits == 16 && f.Method != Default || int(f.Method) >= len(methods):
+		return fmt.Errorf("quant: %d bits with %v, which is no method of theirs", f.Bits, f.Method)
 	case f.GroupSize < 0 || f.GroupSize > maxGroup || f.GroupSize%16 != 0:
 		return fmt.Errorf("quant: group size %d, want a multiple of 16 up to %d, or 0 for the channel", f.GroupSize, maxGroup)
 	}
 	return nil
 }
 
-// String returns the file extension of the format: "bf16", "int8", "int4g32".
+// String returns the file extension of the format, which says nothing of the
+// method: "bf16", "int8", "int4g32".
 func (f Format) String() string {
 	switch {
 	case f.Bits == 16:
@@ -68,13 +104,14 @@ func checkMatrix(n, k int) error {
 // Quantize rounds a matrix [n, k] of F32, F16 or BF16, little-endian, to
 // codes [n, k] and float16 scales [n, groups]; a weight becomes scale·code.
 //
-// 4 bits: codes are -8 to 7, and each group's scale, of either sign, is the
-// one among all float16 numbers with the least sum of squared errors.
-// 8 bits: codes are -127 to 127, and the scale is the group's greatest
-// magnitude over 127, rounded to float16. A row that is not a multiple of the
-// group size ends in a shorter group. A group of zeros has scale 0. A weight
-// that is not finite, or needs a scale past float16's range, is an error that
-// names its row and column.
+// Codes are -8 to 7 or -127 to 127: the nearest under the group's scale, ties
+// to even. With [Nearest] the scale is the weight of greatest magnitude, the
+// first of equals, over -8, or the greatest magnitude over 127, rounded to
+// float16, 2^-24 at least. [Search] gives scales of less squared error, of either sign where
+// codes have 4 bits. A row that is not a multiple of the group size ends in a
+// shorter group. A group of zeros has scale 0. A weight that is not finite,
+// or needs a scale past float16's range, is an error that names its row and
+// column.
 func Quantize(src []byte, dt tensor.DType, n, k int, f Format) (codes []int8, scales []uint16, err error) {
 	return quantize(src, dt, 0, n, k, f)
 }
@@ -146,25 +183,6 @@ func absMax(w []float32) float32 {
 		m = max(m, x, -x)
 	}
 	return m
-}
-
-// int8Channel rounds one group to 8 bits by its greatest magnitude.
-func int8Channel(w []float32, codes []int8) (scale uint16, ok bool) {
-	const top = 127
-	m := absMax(w)
-	if m == 0 {
-		clear(codes)
-		return 0, true
-	}
-	scale = max(tensor.ToF16(float32(float64(m)/top)), smallestF16)
-	if scale >= infF16 {
-		return 0, false
-	}
-	s := float64(tensor.FromF16(scale))
-	for i, x := range w {
-		codes[i] = int8(min(max(math.RoundToEven(float64(x)/s), -top), top))
-	}
-	return scale, true
 }
 
 const (

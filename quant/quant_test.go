@@ -2,6 +2,7 @@ package quant_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -442,6 +443,62 @@ func TestCheckFiniteBF16(t *testing.T) {
 			} else if bad && !strings.Contains(err.Error(), fmt.Sprintf("row 0, column %d", at)) {
 				t.Fatalf("CheckFinite of %04x at %d = %v", bits, at, err)
 			}
+		}
+	}
+}
+
+// TestMethods: what each method is, and that the search is never worse.
+func TestMethods(t *testing.T) {
+	r := rand.New(rand.NewPCG(41, 42))
+	for _, bits := range []int{4, 8} {
+		code := float64([]int{4: -8, 8: 127}[bits])
+		for _, size := range []int{0, 32, 64, 128} {
+			w := group(r, 256)
+			near := quant.Format{Bits: bits, GroupSize: size, Method: quant.Nearest}
+			best := quant.Format{Bits: bits, GroupSize: size, Method: quant.Search}
+			codes, scales := quantise(t, w, near)
+			found, better := quantise(t, w, best)
+			if size == 0 {
+				size = len(w)
+			}
+			for g, s := range scales {
+				part := w[g*size : (g+1)*size]
+				m := slices.MaxFunc(part, func(a, b float32) int { return cmp.Compare(math.Abs(float64(a)), math.Abs(float64(b))) })
+				if bits == 8 {
+					m = max(m, -m)
+				}
+				want := tensor.ToF16(float32(float64(m) / code))
+				if want&0x7fff == 0 {
+					want |= 1 // there is no smaller one
+				}
+				if s != want {
+					t.Errorf("Quantize of a greatest weight %v in %v by %v: scale = %#04x, want %#04x", m, near, near.Method, s, want)
+				}
+				a := errorOf(part, codes[g*size:(g+1)*size], s)
+				b := errorOf(part, found[g*size:(g+1)*size], better[g])
+				if b > a {
+					t.Errorf("Quantize of a greatest weight %v in %v: error %g of the search exceeds the nearest's %g", m, best, b, a)
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		f    quant.Format
+		want quant.Method
+	}{
+		{quant.Format{Bits: 4}, quant.Search},
+		{quant.Format{Bits: 8}, quant.Nearest},
+		{quant.Format{Bits: 16}, quant.Default},
+		{quant.Format{Bits: 4, Method: quant.Nearest}, quant.Nearest},
+		{quant.Format{Bits: 8, Method: quant.Search}, quant.Search},
+	} {
+		if got := c.f.Resolved(); got != c.want {
+			t.Errorf("%v.Resolved() = %v, want %v", c.f, got, c.want)
+		}
+	}
+	for _, f := range []quant.Format{{Bits: 16, Method: quant.Search}, {Bits: 4, Method: 3}} {
+		if f.Check() == nil {
+			t.Errorf("Check of %d bits with %v succeeded, want an error", f.Bits, f.Method)
 		}
 	}
 }

@@ -11,10 +11,9 @@ import (
 
 // worker quantises rows of a matrix, one at a time.
 type worker struct {
-	rows   *rows
-	bits   int
-	group  int
-	search *search
+	rows  *rows
+	group int
+	round func(w []float32, codes []int8) (scale uint16, ok bool) // one group
 }
 
 func newWorker(src []byte, dt tensor.DType, first, n, k int, f Format) (*worker, error) {
@@ -22,12 +21,19 @@ func newWorker(src []byte, dt tensor.DType, first, n, k int, f Format) (*worker,
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{rows: r, bits: f.Bits, group: f.GroupSize}
+	w := &worker{rows: r, group: f.GroupSize}
 	if w.group == 0 {
 		w.group = k
 	}
-	if f.Bits == 4 {
-		w.search = newSearch(min(w.group, k))
+	switch search := f.Resolved() == Search; {
+	case f.Bits == 4 && search:
+		w.round = newSearch(min(w.group, k)).int4
+	case f.Bits == 4:
+		w.round = nearest4
+	case search:
+		w.round = search8
+	default:
+		w.round = nearest8
 	}
 	return w, nil
 }
@@ -42,12 +48,7 @@ func (w *worker) row(i int, codes []int8, scales []uint16) error {
 		at, end := g*w.group, min((g+1)*w.group, len(row))
 		part, c := row[at:end], codes[at:end]
 		var ok bool
-		if w.bits == 4 {
-			scales[g], ok = w.search.int4(part, c)
-		} else {
-			scales[g], ok = int8Channel(part, c)
-		}
-		if !ok {
+		if scales[g], ok = w.round(part, c); !ok {
 			return fmt.Errorf("quant: row %d, columns [%d,%d): weights up to %g need a scale past float16's range", w.rows.first+i, at, end, absMax(part))
 		}
 	}

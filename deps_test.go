@@ -23,6 +23,7 @@ internal/cursor:
 internal/atomicio:
 internal/mmap:
 internal/ordered:
+internal/plot:
 
 formats/tensor:
 formats/safetensors: formats/tensor internal/cursor internal/mmap

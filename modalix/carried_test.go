@@ -79,14 +79,15 @@ func TestCarriedMatchesEvaluator(t *testing.T) {
 				if v.id.Part == addr.Cache {
 					continue
 				}
-				options := rewrite.Options{Precision: rewrite.BF16, Carried: func(name string) (rewrite.Carried, bool) {
+				options := inFormat(16, 0)
+				options.Carried = func(name string) (rewrite.Carried, bool) {
 					carried := rewrite.Carried{Coding: c}
 					if c.Scale == tensor.BF16 { // some matrices want their inputs in another order
 						shape := m.model.tensors[name].shape
 						carried.Columns = rand.New(rand.NewPCG(uint64(len(name)), 3)).Perm(shape[1])
 					}
 					return carried, true
-				}}
+				}
 				t.Run(strings.ReplaceAll(c.String(), " ", ".")+"/"+m.name+"/"+v.name, func(t *testing.T) {
 					compare(t, m.model, v, options, m.limits)
 				})

@@ -314,7 +314,7 @@ func TestCompiledMatchesEvaluator(t *testing.T) {
 	}{{"bard", openModel(t), 128}, {"odd", oddModel(t), 48}} {
 		for _, p := range precisions {
 			for _, v := range variants(c.model.cfg, c.group) {
-				if v.id.Part == addr.Cache && p.options.Precision != rewrite.BF16 {
+				if v.id.Part == addr.Cache && p.options.Matrix.Bits != 16 {
 					continue // no weights: equal programs
 				}
 				t.Run(c.name+"/"+p.name+"/"+v.name, func(t *testing.T) {
@@ -341,7 +341,7 @@ func TestSmallMemoryMatchesEvaluator(t *testing.T) {
 		for _, i := range []int{0, 1, 4} { // one of each width
 			p := precisions[i]
 			for _, v := range variants(c.model.cfg, c.group) {
-				if v.id.Part == addr.Cache && p.options.Precision != rewrite.BF16 {
+				if v.id.Part == addr.Cache && p.options.Matrix.Bits != 16 {
 					continue
 				}
 				t.Run(c.name+"/"+p.name+"/"+v.name, func(t *testing.T) {

@@ -102,7 +102,7 @@ func TestFamiliesMatchEvaluator(t *testing.T) {
 func matchKinds(t *testing.T, name string, m *model, p arch.Params, o rewrite.Options, limits lower.Limits) {
 	t.Helper()
 	for _, v := range kindsOf(m.cfg, p) {
-		if v.id.Part == addr.Cache && o.Precision != rewrite.BF16 {
+		if v.id.Part == addr.Cache && o.Matrix.Bits != 16 {
 			continue // no weights: equal programs
 		}
 		t.Run(name+"/"+v.name, func(t *testing.T) { compareWithin(t, m, v, o, limits, bounds{stepBound, stepBound}) })

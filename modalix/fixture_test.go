@@ -174,11 +174,21 @@ var precisions = []struct {
 	name    string
 	options rewrite.Options
 }{
-	{"bf16", rewrite.Options{Precision: rewrite.BF16}},
-	{"int8", rewrite.Options{Precision: rewrite.INT8}},
-	{"int8.g32", rewrite.Options{Precision: rewrite.INT8, INT8Group: 32}},
-	{"int4", rewrite.Options{Precision: rewrite.INT4}},
-	{"int4.g128", rewrite.Options{Precision: rewrite.INT4, INT4Group: 128, HeadPrecision: rewrite.INT4}},
+	{"bf16", inFormat(16, 0)},
+	{"int8", inFormat(8, 0)},
+	{"int8.g32", inFormat(8, 32)},
+	{"int4", rewrite.Options{Matrix: quant.Format{Bits: 4, GroupSize: 32}, Head: quant.Format{Bits: 8}}},
+	{"int4.g128", inFormat(4, 128)},
+	{"int8.g64", inFormat(8, 64)},
+	{"int8.g128", inFormat(8, 128)},
+	{"int4.channel", inFormat(4, 0)},
+	{"int4.g64", inFormat(4, 64)},
+}
+
+// inFormat stores all matrices alike.
+func inFormat(bits, groupSize int) rewrite.Options {
+	f := quant.Format{Bits: bits, GroupSize: groupSize}
+	return rewrite.Options{Matrix: f, Head: f}
 }
 
 // variant is one graph to compile.

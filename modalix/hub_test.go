@@ -41,9 +41,9 @@ func TestHubShapes(t *testing.T) {
 		}
 		m := &model{cfg: cfg, tensors: map[string]weight{}, files: map[string][]byte{}, uses: map[string]rewrite.WeightUse{}}
 		p := arch.Params{ContextTokens: 4096, GroupTokens: 128, MaskTokens: 128}
-		for _, o := range []rewrite.Options{{Precision: rewrite.BF16}, {Precision: rewrite.INT4}} {
+		for _, o := range []rewrite.Options{inFormat(16, 0), inFormat(4, 32)} {
 			for _, v := range kindsOf(cfg, p) {
-				t.Run(c.Name+"/"+o.Precision+"/"+v.name, func(t *testing.T) { lowerOnly(t, m, v, o) })
+				t.Run(c.Name+"/"+o.Matrix.String()+"/"+v.name, func(t *testing.T) { lowerOnly(t, m, v, o) })
 			}
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
-	"github.com/llima-build/llima/quant"
 )
 
 // Inspect reads a model's configuration, no weights, and asks the rules about
@@ -94,19 +93,6 @@ func (m *Model) Properties() config.Properties {
 	return config.Properties{NumHiddenLayers: m.Arch.NumHiddenLayers, Architecture: m.Arch.Architecture, Format: m.Format}
 }
 
-// FormatOf returns how a precision stores a matrix; the output head of an
-// INT4 model is INT8.
-func FormatOf(p config.Precision, head bool) quant.Format {
-	switch {
-	case p == config.INT8, p == config.INT4 && head:
-		return quant.Format{Bits: 8}
-	case p == config.INT4:
-		return quant.Format{Bits: 4, GroupSize: 32}
-	default:
-		return quant.Format{Bits: 16}
-	}
-}
-
 // Program is a line of elf_files/index.json: the program of a part, or of one
 // cache window of it.
 type Program struct {
@@ -137,11 +123,14 @@ func (m *Model) Programs() []Program {
 	return out
 }
 
-// PartPrecision is a line of devkit/precision.json.
+// PartPrecision is a line of devkit/precision.json. What the quantization
+// block says is there where the model has one.
 type PartPrecision struct {
 	Part      string           `json:"part"`
 	Index     int              `json:"idx"`
 	Precision config.Precision `json:"precision"`
+	GroupSize string           `json:"group_size,omitempty"`
+	Head      config.Precision `json:"head,omitempty"`
 }
 
 // Precisions lists what precision.json says, layer by layer.
@@ -151,10 +140,18 @@ func (m *Model) Precisions() []PartPrecision {
 		for _, phase := range addr.Phases {
 			for _, part := range []addr.Part{addr.Pre, addr.Post, addr.Conv} {
 				i := slices.IndexFunc(m.Parts, func(p Part) bool { return p.ID == addr.PartID{Phase: phase, Part: part, Index: l} })
-				if i >= 0 && m.Parts[i].Decision.Compile {
-					name := phase.FilePrefix() + "_" + strings.ToLower(part.String())
-					out = append(out, PartPrecision{name, l, m.Parts[i].Decision.Precision})
+				if i < 0 || !m.Parts[i].Decision.Compile {
+					continue
 				}
+				p := &m.Parts[i]
+				line := PartPrecision{Part: phase.FilePrefix() + "_" + strings.ToLower(part.String()), Index: l, Precision: p.Decision.Precision}
+				if m.Config.Quantization != nil {
+					line.GroupSize = m.Stored(p, false).GroupSize
+					if m.HasHead(p.ID) {
+						line.Head = m.Stored(p, true).Precision
+					}
+				}
+				out = append(out, line)
 			}
 		}
 	}

@@ -88,7 +88,7 @@ func (m *Model) weightBytes(id addr.PartID, precision config.Precision, ck *sour
 			weights += l.CodeBytes + l.ScaleBytes + l.OffsetBytes
 			continue
 		}
-		f := FormatOf(precision, t.Name == m.Arch.HeadName())
+		f := FormatOf(m.Config, precision, t.Name == m.Arch.HeadName())
 		weights += f.CodeBytes(rows, cols) + 2*int64(rows)*int64(f.Groups(cols))
 	}
 	n := align(weights, bufferAlign) + consts

@@ -118,8 +118,7 @@ func (m *Model) addPart(p Part) ([]*Target, error) {
 		}
 		quantize := m.target(addr.Quantize, unit, onnx)
 		if p.ID.Part != addr.Cache { // nothing in it has a precision
-			quantize.Params.Set("precision", p.Decision.Precision)
-			quantize.Where["precision"] = m.ruleAt(p.Decision)
+			m.formatParams(quantize, &p)
 		}
 		if err := quantize.addTensors(m.tensorNames(p.ID)...); err != nil {
 			return nil, err
@@ -173,7 +172,7 @@ func (m *Model) shapeParams(t *Target, id addr.PartID) {
 		t.Params.Set("future_token_mask_size", m.Params.MaskTokens)
 		t.where("future_token_mask_size", m.Config.MaskRange)
 	}
-	if id.Index == m.Arch.NumHiddenLayers-1 && (id.Part == addr.Post || id.Part == addr.Conv) {
+	if m.HasHead(id) {
 		t.Params.Set("return_logits", m.Params.ReturnLogits)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/formats/tensor"
-	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/planner/fingerprint"
 	"github.com/llima-build/llima/quant"
 	"github.com/llima-build/llima/quant/rewrite"
@@ -32,7 +31,7 @@ func (carry) Run(ctx context.Context, a *executor.Action) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		quantised, uses, err := rewrite.Rewrite(g.Model, rewrite.Options{Precision: string(config.BF16), Carried: c.carried}, c.data)
+		quantised, uses, err := rewrite.Rewrite(g.Model, rewrite.Options{Matrix: bf16Format, Head: bf16Format, Carried: c.carried}, c.data)
 		if err == nil {
 			err = c.err
 		}
@@ -53,6 +52,9 @@ func (carry) Run(ctx context.Context, a *executor.Action) error {
 	}
 	return nil
 }
+
+// bf16Format stores matrices that are not quantised.
+var bf16Format = quant.Format{Bits: 16}
 
 // carrier reads the weights of one part.
 type carrier struct {

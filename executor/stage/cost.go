@@ -194,7 +194,7 @@ func newMatrices(m *planner.Model, p planner.Part) []matrix {
 		if m.Format != source.HF {
 			precision = config.BF16
 		}
-		f := planner.FormatOf(precision, name == m.Arch.HeadName())
+		f := planner.FormatOf(m.Config, precision, name == m.Arch.HeadName())
 		w := matrix{
 			file: name + " " + f.String(), refers: f.Bits == 16 && t.DType == tensor.BF16,
 			bytes: f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),

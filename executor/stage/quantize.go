@@ -10,7 +10,6 @@ import (
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/formats/tensor"
-	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/planner/fingerprint"
 	"github.com/llima-build/llima/quant"
@@ -26,11 +25,11 @@ const tensorVersion = 1
 
 // Run implements [executor.Stage].
 func (quantize) Run(ctx context.Context, a *executor.Action) error {
-	options := rewrite.Options{Precision: string(config.BF16)}
+	options := rewrite.Options{Matrix: bf16Format, Head: bf16Format}
 	if a.Target.Part.Part != addr.Cache {
 		for _, p := range a.Target.Model.Parts {
 			if p.ID == a.Target.Part {
-				options.Precision = string(p.Decision.Precision)
+				options.Matrix, options.Head = p.FormatOf(a.Target.Model, false), p.FormatOf(a.Target.Model, true)
 			}
 		}
 	}

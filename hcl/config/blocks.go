@@ -1,6 +1,10 @@
 package config
 
-import "github.com/llima-build/llima/internal/diag"
+import (
+	"fmt"
+
+	"github.com/llima-build/llima/internal/diag"
+)
 
 // Backend says for what programs are compiled. It is part of the fingerprint.
 type Backend struct {
@@ -88,9 +92,47 @@ const PerChannel = 0
 // in the maps.
 type Quantization struct {
 	GroupSize map[Precision]int    // weights that share a scale, or PerChannel
-	Method    map[Precision]string // "nearest", "search", "calibrated"
+	Method    map[Precision]Method //
 	Head      Precision            // of the output head, "" where the file does not say
 	Decl      diag.Range
+	// Of the attributes, or of the block where they are absent.
+	GroupSizeRange, MethodRange, HeadRange diag.Range
+}
+
+// Method is how codes and scales of a matrix are chosen.
+type Method string
+
+// The methods. The first two look at weights alone.
+const (
+	Nearest    Method = "nearest"    // scales by the greatest magnitude, codes by rounding
+	Search     Method = "search"     // scales of the least squared error
+	Calibrated Method = "calibrated" // by what flows through the model for some text
+)
+
+// Methods lists every method, the quickest first.
+var Methods = []Method{Nearest, Search, Calibrated}
+
+// CheckQuantisable refuses blocks about quantising where the checkpoint's
+// weights are quantised already; format is "gguf" or "compressed_tensors" then.
+func (m *Model) CheckQuantisable(format string) diag.List {
+	if format != "gguf" && format != "compressed_tensors" {
+		return nil
+	}
+	var out diag.List
+	refuse := func(block string, at diag.Range) {
+		out = append(out, diag.Diagnostic{
+			Severity: diag.Error, Summary: "Weights are quantised already", Subject: &at,
+			Detail: fmt.Sprintf("The weights of model %q come quantised from its source, and are taken over as they are: a %s block has nothing to decide. Remove the block, or name as source the checkpoint in BF16 that %s was made from.",
+				m.Name, block, m.SourceText),
+		})
+	}
+	if m.Quantization != nil {
+		refuse("quantization", m.Quantization.Decl)
+	}
+	if m.Calibration != nil {
+		refuse("calibration", m.Calibration.Decl)
+	}
+	return out
 }
 
 // Footprint is what budget and eval blocks see as "plan": what a model is

@@ -130,9 +130,9 @@ var Root = &Block{Blocks: []*Block{
 			{Name: "seed", Kind: Integer, Default: "0"},
 			{Name: "method", Kind: Enum, Default: `"sequential"`, Values: []string{"sequential"}},
 		}},
-		{Type: "quantization", Single: true, CheckOnly: true, Attributes: []Attribute{
+		{Type: "quantization", Single: true, Attributes: []Attribute{
 			{Name: "group_size", Kind: PerPrecision, Values: []string{"32", "64", "128", "channel"}},
-			{Name: "method", Kind: PerPrecision, Values: []string{"nearest", "search", "calibrated"}},
+			{Name: "method", Kind: PerPrecision, Values: names(config.Methods)},
 			{Name: "head", Kind: Enum, Values: names(config.Precisions)},
 		}},
 		{Type: "budget", Single: true, Attributes: []Attribute{

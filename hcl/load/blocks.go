@@ -36,7 +36,7 @@ func (l *loader) nested(b *hclsyntax.Block, ctx *hcl.EvalContext, m *config.Mode
 		case "calibration":
 			m.Calibration = l.calibration(n, vals)
 		case "quantization":
-			m.Quantization = quantization(s, vals, at)
+			m.Quantization = quantization(n, s, vals)
 		case "budget":
 			limits := lang.NewLimits(s, n.Body, ctx, fmt.Sprintf("model %q, budget", b.Labels[0]))
 			l.report(limits.Check())
@@ -132,29 +132,39 @@ func attributeRange(b *hclsyntax.Block, name string) diag.Range {
 	return lang.RangeOf(b.DefRange())
 }
 
-func quantization(schema *lang.Block, vals map[string]cty.Value, at diag.Range) *config.Quantization {
-	q := &config.Quantization{Head: config.Precision(text(vals, "head", "")), Decl: at}
-	if v, ok := vals["group_size"]; ok {
-		a, _ := schema.Attribute("group_size")
-		q.GroupSize = map[config.Precision]int{}
-		for p, s := range a.PerPrecision(v) {
-			n, err := strconv.Atoi(s)
-			if err != nil {
-				n = config.PerChannel
-			}
-			q.GroupSize[p] = n
-		}
+func quantization(b *hclsyntax.Block, schema *lang.Block, vals map[string]cty.Value) *config.Quantization {
+	q := &config.Quantization{
+		Head: config.Precision(text(vals, "head", "")), Decl: lang.RangeOf(b.DefRange()),
+		GroupSizeRange: attributeRange(b, "group_size"), MethodRange: attributeRange(b, "method"), HeadRange: attributeRange(b, "head"),
+		GroupSize: map[config.Precision]int{}, Method: map[config.Precision]config.Method{},
 	}
-	if v, ok := vals["method"]; ok {
-		a, _ := schema.Attribute("method")
-		q.Method = a.PerPrecision(v)
+	for p, s := range perPrecision(schema, vals, "group_size") {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			n = config.PerChannel
+		}
+		q.GroupSize[p] = n
+	}
+	for p, s := range perPrecision(schema, vals, "method") {
+		q.Method[p] = config.Method(s)
 	}
 	return q
 }
 
+// perPrecision returns an attribute's value by precision; none where the file
+// does not say.
+func perPrecision(schema *lang.Block, vals map[string]cty.Value, name string) map[config.Precision]string {
+	v, ok := vals[name]
+	if !ok {
+		return nil
+	}
+	a, _ := schema.Attribute(name)
+	return a.PerPrecision(v)
+}
+
 // checkCalibrated refuses a method that needs data where there is none.
 func (l *loader) checkCalibrated(b *hclsyntax.Block, m *config.Model) {
-	if m.Quantization == nil || m.Calibration != nil || !slices.Contains(slices.Collect(maps.Values(m.Quantization.Method)), "calibrated") {
+	if m.Quantization == nil || m.Calibration != nil || !slices.Contains(slices.Collect(maps.Values(m.Quantization.Method)), config.Calibrated) {
 		return
 	}
 	for _, n := range b.Body.Blocks {

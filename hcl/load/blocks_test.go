@@ -102,7 +102,7 @@ func TestBlocks(t *testing.T) {
 	}
 	q := a.Quantization
 	if !maps.Equal(q.GroupSize, map[config.Precision]int{config.INT4: 64, config.INT8: config.PerChannel}) ||
-		!maps.Equal(q.Method, map[config.Precision]string{config.INT4: "calibrated", config.INT8: "calibrated"}) || q.Head != config.BF16 {
+		!maps.Equal(q.Method, map[config.Precision]config.Method{config.INT4: config.Calibrated, config.INT8: config.Calibrated}) || q.Head != config.BF16 {
 		t.Errorf("Quantization = %+v", q)
 	}
 	lora := cfg.Models[2]

@@ -197,7 +197,7 @@ func (l *loader) checkFormat(m *config.Model, rules *lang.Rules) {
 	if format == "auto" && filepath.Ext(m.SourceText) == ".gguf" {
 		format = "gguf"
 	}
-	l.report(rules.CheckFormat(format))
+	l.report(append(rules.CheckFormat(format), m.CheckQuantisable(format)...))
 }
 
 func text(vals map[string]cty.Value, name, otherwise string) string {

@@ -35,27 +35,34 @@ type indexLine struct {
 	File   string `json:"file"`
 }
 
+// How weights are stored.
+var (
+	inBF16 = rewrite.Options{Matrix: quant.Format{Bits: 16}, Head: quant.Format{Bits: 16}}
+	inINT8 = rewrite.Options{Matrix: quant.Format{Bits: 8}, Head: quant.Format{Bits: 8}}
+	inINT4 = rewrite.Options{Matrix: quant.Format{Bits: 4, GroupSize: 32}, Head: quant.Format{Bits: 8}}
+)
+
 // builder writes sima_files of a model.
 type builder struct {
-	tb        testing.TB
-	src, dir  string
-	ck        *checkpoint.Checkpoint
-	cfg       *arch.Config
-	params    arch.Params
-	precision string
-	weights   map[string][]byte // by location
-	index     []indexLine
+	tb       testing.TB
+	src, dir string
+	ck       *checkpoint.Checkpoint
+	cfg      *arch.Config
+	params   arch.Params
+	options  rewrite.Options
+	weights  map[string][]byte // by location
+	index    []indexLine
 }
 
 // buildBard compiles the bard model and returns its sima_files.
-func buildBard(tb testing.TB, precision string, p arch.Params) string {
+func buildBard(tb testing.TB, o rewrite.Options, p arch.Params) string {
 	tb.Helper()
-	return build(tb, bard, precision, p, nil)
+	return build(tb, bard, o, p, nil)
 }
 
 // build compiles the checkpoint in src. change, which may be nil, edits its
 // config.json.
-func build(tb testing.TB, src, precision string, p arch.Params, change func(map[string]any)) string {
+func build(tb testing.TB, src string, o rewrite.Options, p arch.Params, change func(map[string]any)) string {
 	tb.Helper()
 	ck, err := checkpoint.Open(src)
 	must(tb, err)
@@ -70,7 +77,7 @@ func build(tb testing.TB, src, precision string, p arch.Params, change func(map[
 	}
 	cfg, err := arch.Parse(config)
 	must(tb, err)
-	b := &builder{tb: tb, src: src, dir: tb.TempDir(), ck: ck, cfg: cfg, params: p, precision: precision, weights: map[string][]byte{}}
+	b := &builder{tb: tb, src: src, dir: tb.TempDir(), ck: ck, cfg: cfg, params: p, options: o, weights: map[string][]byte{}}
 	b.devkit()
 	must(tb, os.Mkdir(filepath.Join(b.dir, "elf_files"), 0o755))
 	for _, id := range cfg.Parts() {
@@ -166,7 +173,7 @@ func (b *builder) part(id addr.PartID) {
 		if _, err := os.Stat(filepath.Join(b.dir, "elf_files", file)); err == nil {
 			continue
 		}
-		quantised, uses, err := rewrite.Rewrite(g.Model, rewrite.Options{Precision: b.precision}, func(location string) ([]byte, error) {
+		quantised, uses, err := rewrite.Rewrite(g.Model, b.options, func(location string) ([]byte, error) {
 			return os.ReadFile(filepath.Join(b.src, location))
 		})
 		must(b.tb, err)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/modalix/runtime"
-	"github.com/llima-build/llima/quant/rewrite"
 )
 
 const familiesDir = "../../testdata/models/families"
@@ -93,7 +92,7 @@ func TestFamilies(t *testing.T) {
 	var table []supportRow
 	for _, dir := range families(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			m := open(t, build(t, dir, rewrite.BF16, familySizes, nil))
+			m := open(t, build(t, dir, inBF16, familySizes, nil))
 			row := supportRow{name: filepath.Base(dir), format: "safetensors", oracle: "transformers 5.23, float32"}
 			for _, name := range []string{"short", "long"} {
 				g := goldenOf(t, dir, name)
@@ -221,7 +220,7 @@ func TestFamilyTop(t *testing.T) {
 		o := runtime.Options{MaxTokens: 30, Greedy: true, IgnoreEOS: true}
 		var ids [2][]int
 		for i, p := range []arch.Params{familySizes, sizes} {
-			got, err := open(t, build(t, dir, rewrite.INT8, p, nil)).Generate(t.Context(), prompt, o, nil)
+			got, err := open(t, build(t, dir, inINT8, p, nil)).Generate(t.Context(), prompt, o, nil)
 			must(t, err)
 			ids[i] = got.IDs
 		}

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/llima-build/llima/modalix/runtime"
-	"github.com/llima-build/llima/quant/rewrite"
 )
 
 // TestFeaturesShow switches features off, one at a time: each moves the logits
@@ -80,7 +79,7 @@ func TestFeaturesShow(t *testing.T) {
 	} {
 		t.Run(c.dir+"/"+c.feature, func(t *testing.T) {
 			src := filepath.Join(familiesDir, c.dir)
-			dir := build(t, src, rewrite.BF16, familySizes, c.config)
+			dir := build(t, src, inBF16, familySizes, c.config)
 			if c.language != nil {
 				edit(t, dir, "devkit/vlm_config.json", func(doc map[string]any) { c.language(doc["language"].(map[string]any)) })
 			}

@@ -14,7 +14,6 @@ import (
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/chat"
 	"github.com/llima-build/llima/modalix/runtime"
-	"github.com/llima-build/llima/quant/rewrite"
 )
 
 var withLogits = arch.Params{ContextTokens: 1024, GroupTokens: 128, MaskTokens: 128, ReturnLogits: true}
@@ -33,7 +32,7 @@ func open(tb testing.TB, dir string) *runtime.Model {
 // TestGolden compares a BF16 build with transformers in float32: the same 32
 // tokens, and logits within what rounding activations to BF16 explains.
 func TestGolden(t *testing.T) {
-	m := open(t, buildBard(t, rewrite.BF16, withLogits))
+	m := open(t, buildBard(t, inBF16, withLogits))
 	for _, name := range []string{"short", "medium", "long"} {
 		want := readGolden(t, name)
 		row, worst, sum := 0, 0.0, 0.0
@@ -79,7 +78,7 @@ func TestGolden(t *testing.T) {
 func TestTop(t *testing.T) {
 	full := small
 	full.ReturnLogits = true
-	top, all := open(t, buildBard(t, rewrite.BF16, small)), open(t, buildBard(t, rewrite.BF16, full))
+	top, all := open(t, buildBard(t, inBF16, small)), open(t, buildBard(t, inBF16, full))
 	prompt := readGolden(t, "long").input[:37]
 	for _, o := range []runtime.Options{
 		{MaxTokens: 20, Greedy: true, IgnoreEOS: true},
@@ -185,7 +184,7 @@ func testForce(t *testing.T, m *runtime.Model, text []int) {
 
 // TestEOS ends at an end-of-text token, which has no text.
 func TestEOS(t *testing.T) {
-	dir := buildBard(t, rewrite.BF16, small)
+	dir := buildBard(t, inBF16, small)
 	prompt := readGolden(t, "short").input
 	m := open(t, dir)
 	free, err := m.Generate(t.Context(), prompt, runtime.Options{MaxTokens: 8, Greedy: true}, nil)
@@ -216,7 +215,7 @@ func edit(tb testing.TB, dir, name string, change func(map[string]any)) {
 
 // TestOpenErrors damages an output in every way that Open tells apart.
 func TestOpenErrors(t *testing.T) {
-	good := buildBard(t, rewrite.INT4, small)
+	good := buildBard(t, inINT4, small)
 	language := func(key string, value any) func(string) {
 		return func(dir string) {
 			edit(t, dir, "devkit/vlm_config.json", func(doc map[string]any) { doc["language"].(map[string]any)[key] = value })
@@ -307,7 +306,7 @@ func TestOpenErrors(t *testing.T) {
 // TestChat renders a message in the template that the output brings, wherever
 // it stands.
 func TestChat(t *testing.T) {
-	good := buildBard(t, rewrite.INT4, small)
+	good := buildBard(t, inINT4, small)
 	const text = "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 	plain := open(t, good)
 	if plain.HasChatTemplate() {
@@ -353,7 +352,7 @@ func TestChat(t *testing.T) {
 
 // BenchmarkDecode measures one token of the bard model.
 func BenchmarkDecode(b *testing.B) {
-	m := open(b, buildBard(b, rewrite.INT4, small))
+	m := open(b, buildBard(b, inINT4, small))
 	for b.Loop() {
 		if _, err := m.Generate(b.Context(), []int{0, 5, 6}, runtime.Options{MaxTokens: 32, Greedy: true, IgnoreEOS: true}, nil); err != nil {
 			b.Fatal(err)

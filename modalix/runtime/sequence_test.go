@@ -11,7 +11,6 @@ import (
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/modalix/runtime"
-	"github.com/llima-build/llima/quant/rewrite"
 )
 
 // rowsOf reads a sequence to its end and returns its logits.
@@ -57,7 +56,7 @@ func furthest(a, b [][]float32) float64 {
 func TestSequence(t *testing.T) {
 	full := small
 	full.ReturnLogits = true
-	top, all := open(t, buildBard(t, rewrite.INT8, small)), open(t, buildBard(t, rewrite.INT8, full))
+	top, all := open(t, buildBard(t, inINT8, small)), open(t, buildBard(t, inINT8, full))
 	ids := readGolden(t, "long").input[:37] // two groups and a part of one
 	for _, phase := range addr.Phases {
 		var want [][]float32
@@ -124,7 +123,7 @@ func testSequenceConv(t *testing.T) {
 	full := small
 	full.ReturnLogits = true
 	dir := filepath.Join(familiesDir, "lfm2")
-	top, all := open(t, build(t, dir, rewrite.BF16, small, nil)), open(t, build(t, dir, rewrite.BF16, full, nil))
+	top, all := open(t, build(t, dir, inBF16, small, nil)), open(t, build(t, dir, inBF16, full, nil))
 	ids := make([]int, 21)
 	for i := range ids {
 		ids[i] = 3*i + 1
@@ -140,7 +139,7 @@ func testSequenceConv(t *testing.T) {
 func TestUse(t *testing.T) {
 	full := small
 	full.ReturnLogits = true
-	bf16, int4 := open(t, buildBard(t, rewrite.BF16, full)), open(t, buildBard(t, rewrite.INT4, small))
+	bf16, int4 := open(t, buildBard(t, inBF16, full)), open(t, buildBard(t, inINT4, small))
 	ids := readGolden(t, "long").input[:37]
 	for _, phase := range addr.Phases {
 		want, other := sequence(t, bf16, phase, ids), sequence(t, int4, phase, ids)
@@ -162,7 +161,7 @@ func TestUse(t *testing.T) {
 		}
 		testBeside(t, bf16, int4, phase, ids, want)
 	}
-	short := open(t, buildBard(t, rewrite.BF16, arch.Params{ContextTokens: 32, GroupTokens: 16, MaskTokens: 32}))
+	short := open(t, buildBard(t, inBF16, arch.Params{ContextTokens: 32, GroupTokens: 16, MaskTokens: 32}))
 	if err := bf16.Use(bf16.Parts(addr.Prefill)[0], short); err == nil || !hasAll(err.Error(), "max_num_tokens is 64 in one and 32 in the other") {
 		t.Errorf("a model of another context: %v", err)
 	}

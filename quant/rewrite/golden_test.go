@@ -9,6 +9,7 @@ import (
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/quant"
 	"github.com/llima-build/llima/quant/rewrite"
 )
 
@@ -17,10 +18,13 @@ var (
 	long      = os.Getenv("LLIMA_LONG") != ""
 	precision = map[string]*rewrite.Options{
 		"float": nil,
-		"bf16":  {Precision: rewrite.BF16},
-		"int8":  {Precision: rewrite.INT8},
-		"int4":  {Precision: rewrite.INT4},
+		"bf16":  {Matrix: bf16, Head: bf16},
+		"int8":  {Matrix: int8Channel, Head: int8Channel},
+		"int4":  {Matrix: int4g32, Head: int8Channel},
 	}
+	bf16        = quant.Format{Bits: 16}
+	int8Channel = quant.Format{Bits: 8}
+	int4g32     = quant.Format{Bits: 4, GroupSize: 32}
 )
 
 // prompts are the goldens with group sizes that leave pad rows, and that need

@@ -69,9 +69,13 @@ var oddSizes = arch.Params{ContextTokens: 24, GroupTokens: 6, MaskTokens: 12, Re
 // oddOptions adds to the precisions what bard-3m does not try.
 func oddOptions() map[string]*rewrite.Options {
 	all := map[string]*rewrite.Options{
-		"int8g16":  {Precision: rewrite.INT8, INT8Group: 16},
-		"int4g64":  {Precision: rewrite.INT4, INT4Group: 64, HeadPrecision: rewrite.INT4},
-		"bf16head": {Precision: rewrite.INT4, HeadPrecision: rewrite.BF16},
+		"bf16head": {Matrix: int4g32, Head: bf16},
+	}
+	for _, bits := range []int{8, 4} {
+		for _, group := range []int{0, 16, 32, 64, 128} {
+			f := quant.Format{Bits: bits, GroupSize: group}
+			all[f.String()] = &rewrite.Options{Matrix: f, Head: f}
+		}
 	}
 	maps.Copy(all, precision)
 	return all
@@ -89,24 +93,13 @@ func TestOddModel(t *testing.T) {
 				continue
 			}
 			_, got := newRunner(t, m, oddSizes, o).logits(t, ids)
-			bound := map[quant.Format]float64{{Bits: 16}: 0.05, {Bits: 8}: 0.08, {Bits: 4}: 0.7}[quant.Format{Bits: bitsOf(o)}]
+			bound := map[quant.Format]float64{{Bits: 16}: 0.05, {Bits: 8}: 0.08, {Bits: 4}: 0.7}[quant.Format{Bits: o.Matrix.Bits}]
 			d := distanceOf(t, got, want)
 			t.Logf("%v %s: mean %.3g, relative %.3g", dt, name, d.mean, d.relative)
 			if d.relative > bound {
 				t.Errorf("%v %s: logits differ by %.3g of the largest, bound %.3g", dt, name, d.relative, bound)
 			}
 		}
-	}
-}
-
-func bitsOf(o *rewrite.Options) int {
-	switch o.Precision {
-	case rewrite.BF16:
-		return 16
-	case rewrite.INT8:
-		return 8
-	default:
-		return 4
 	}
 }
 

@@ -14,21 +14,12 @@ import (
 	"github.com/llima-build/llima/quant"
 )
 
-// The precisions, as rules name them.
-const (
-	BF16 = "BF16"
-	INT8 = "A_BF16_W_INT8"
-	INT4 = "A_BF16_W_INT4"
-)
-
 // Options says how the weights of a part are stored.
 type Options struct {
-	Precision     string
-	HeadPrecision string // "": INT8 in an INT4 part, else Precision
-	INT4Group     int    // weights that share a scale; 0: 32
-	INT8Group     int    // 0: a whole output channel
+	Matrix quant.Format // of matrices
+	Head   quant.Format // of the output head, in the last part
 	// Carried says how the source holds a matrix as codes; ok is false where
-	// the precision decides. It may be nil.
+	// the formats above decide. It may be nil.
 	Carried func(tensor string) (c Carried, ok bool)
 }
 
@@ -53,29 +44,15 @@ type WeightUse struct {
 
 // format returns how the matrix of a node is stored.
 func (o Options) format(node string) (quant.Format, error) {
-	precision := o.Precision
+	f := o.Matrix
 	if slices.Contains(headNodes, node) {
-		if o.HeadPrecision != "" {
-			precision = o.HeadPrecision
-		} else if precision == INT4 {
-			precision = INT8
-		}
-	}
-	f := quant.Format{Bits: 16}
-	switch precision {
-	case BF16:
-	case INT8:
-		f = quant.Format{Bits: 8, GroupSize: o.INT8Group}
-	case INT4:
-		f = quant.Format{Bits: 4, GroupSize: o.INT4Group}
-		if f.GroupSize == 0 {
-			f.GroupSize = 32
-		}
-	default:
-		return f, fmt.Errorf("rewrite: precision %q, want %s, %s or %s", precision, BF16, INT8, INT4)
+		f = o.Head
 	}
 	return f, f.Check()
 }
+
+// precisions are what rules call the widths of weights.
+var precisions = map[int]string{16: "BF16", 8: "A_BF16_W_INT8", 4: "A_BF16_W_INT4"}
 
 // headNodes are what the product that gives logits is called, without a cap
 // and with one: its result stays FLOAT.
@@ -90,7 +67,7 @@ var rounded = []string{"q", "k", "v", "K", "V", "attention"}
 // for the logits; q, k, v, K, V and attention are BF16 at the
 // border, the residual stream, tables and logits stay FLOAT. Vectors are
 // copied into the graph. A graph without weights is the same for every
-// precision. The float graph is left as it was.
+// format. The float graph is left as it was.
 func Rewrite(m *onnx.Model, o Options, data Data) (*onnx.Model, []WeightUse, error) {
 	r := &rewriter{
 		o: o, data: data, src: &m.Graph,
@@ -103,7 +80,7 @@ func Rewrite(m *onnx.Model, o Options, data Data) (*onnx.Model, []WeightUse, err
 	}
 	r.out.Metadata = slices.Clone(m.Metadata)
 	if len(r.uses) > 0 {
-		r.out.Metadata = append(r.out.Metadata, onnx.Property{Key: "llima.precision", Value: o.Precision})
+		r.out.Metadata = append(r.out.Metadata, onnx.Property{Key: "llima.precision", Value: precisions[o.Matrix.Bits]})
 		slices.SortFunc(r.out.Metadata, func(a, b onnx.Property) int { return strings.Compare(a.Key, b.Key) })
 	}
 	return &r.out, r.uses, nil

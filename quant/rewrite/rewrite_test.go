@@ -135,8 +135,8 @@ func TestRewriteErrors(t *testing.T) {
 		change func(g *onnx.Graph)
 		want   string
 	}{
-		{rewrite.Options{Precision: "INT4"}, m.data, nil, `precision "INT4", want BF16`},
-		{rewrite.Options{Precision: rewrite.INT4, INT4Group: 20}, m.data, nil, "group size 20"},
+		{rewrite.Options{Matrix: quant.Format{Bits: 2}}, m.data, nil, "2 bits, want 16, 8 or 4"},
+		{rewrite.Options{Matrix: quant.Format{Bits: 4, GroupSize: 20}}, m.data, nil, "group size 20"},
 		{*precision["bf16"], func(string) ([]byte, error) { return nil, gone }, nil, "gone"},
 		{*precision["bf16"], func(string) ([]byte, error) { return make([]byte, 10), nil }, nil, "which has 10"},
 		{*precision["bf16"], m.data, func(g *onnx.Graph) {

@@ -124,6 +124,7 @@ func checkModel(model *planner.Model) diag.List {
 		parts[i] = p.ID
 	}
 	list := lang.CheckRules(model.Config, model.Properties(), parts)
+	list = append(list, model.Config.CheckQuantisable(model.Format)...)
 	list = append(list, model.CheckSharing()...)
 	return append(list, model.Config.CheckContext(model.Arch.MaxPositionEmbeddings)...)
 }

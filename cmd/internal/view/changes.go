@@ -198,7 +198,7 @@ func causeOf(p *planner.Plan, d *planner.Decision, names map[string]bool) cause 
 		return cause{}
 	}
 	reasons := slices.Clone(d.Reasons)
-	slices.SortStableFunc(reasons, func(a, b fingerprint.Reason) int { return cmp.Compare(rank(a.Code), rank(b.Code)) })
+	slices.SortStableFunc(reasons, func(a, b fingerprint.Reason) int { return cmp.Compare(rank(a), rank(b)) })
 	first := reasons[0]
 	c := cause{code: first.Code}
 	if verb := inputVerb(first.Code); verb != "" {
@@ -257,11 +257,16 @@ func waitsFor(p *planner.Plan, d *planner.Decision) string {
 	return "what it reads"
 }
 
-// rank orders reasons by how much they say.
-func rank(c fingerprint.Code) int {
-	return slices.Index([]fingerprint.Code{
+// rank orders reasons by how much they say: of parameters a precision says
+// most, as others may follow from it.
+func rank(r fingerprint.Reason) int {
+	n := 2 * slices.Index([]fingerprint.Code{
 		fingerprint.Forced, fingerprint.ToolChanged, fingerprint.ParamChanged, fingerprint.InputChanged, fingerprint.InputAdded,
 		fingerprint.InputRemoved, fingerprint.UpstreamChanged, fingerprint.OutputMissing, fingerprint.OutputModified,
 		fingerprint.Interrupted, fingerprint.NeverBuilt,
-	}, c)
+	}, r.Code)
+	if r.Code == fingerprint.ParamChanged && r.Name != "precision" {
+		n++
+	}
+	return n
 }

@@ -125,7 +125,7 @@ func rules(b *strings.Builder, m *planner.Model, o PlanOptions) {
 	t := table{align: "llrlr", columns: o.Columns}
 	t.add("rule", "at", "parts", "precision", "weights")
 	for _, r := range m.RuleTotals() {
-		size, precision := Bytes(r.WeightBytes), string(r.Precision)
+		size, precision := Bytes(r.WeightBytes), m.StoredIn(r.Precision, false).String()
 		switch {
 		case r.Compiled == 0:
 			size, precision = "–", "not compiled"
@@ -133,6 +133,13 @@ func rules(b *strings.Builder, m *planner.Model, o PlanOptions) {
 			precision = "several"
 		}
 		t.add(r.Name, shortPlace(r.Where), fmt.Sprint(r.Parts), precision, size)
+	}
+	at := ""
+	if q := m.Config.Quantization; q != nil && q.Head != "" {
+		at = q.HeadRange.String()
+	}
+	for _, head := range m.Heads() {
+		t.add("(output head)", shortPlace(at), "", head.String(), "") // its weights are counted where its part is
 	}
 	embeddings := string(config.BF16)
 	if m.Config.QuantizeEmbeddings {

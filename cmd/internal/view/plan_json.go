@@ -55,12 +55,20 @@ type planRuleJSON struct {
 }
 
 type planPartJSON struct {
-	Part        string           `json:"part"`
-	Precision   config.Precision `json:"precision"`
-	Compile     bool             `json:"compile"`
-	Rule        string           `json:"rule,omitempty"`
-	Where       string           `json:"where"`
-	WeightBytes int64            `json:"weight_bytes"`
+	Part string `json:"part"`
+	storedJSON
+	Head        *storedJSON `json:"head,omitempty"`
+	Compile     bool        `json:"compile"`
+	Rule        string      `json:"rule,omitempty"`
+	Where       string      `json:"where"`
+	WeightBytes int64       `json:"weight_bytes"`
+}
+
+// storedJSON says how matrices are stored.
+type storedJSON struct {
+	Precision config.Precision `json:"precision"`
+	GroupSize string           `json:"group_size,omitempty"`
+	Method    config.Method    `json:"method,omitempty"`
 }
 
 type planSizes struct {
@@ -163,8 +171,11 @@ func modelJSON(m *planner.Model, o PlanOptions) planModelJSON {
 	list := c.Rules.List()
 	for _, part := range m.Parts {
 		pp := planPartJSON{
-			Part: part.ID.String(), Precision: part.Decision.Precision, Compile: part.Decision.Compile,
+			Part: part.ID.String(), storedJSON: storedJSON(m.Stored(&part, false)), Compile: part.Decision.Compile,
 			Where: o.inFolder(part.Decision.Where.String()), WeightBytes: part.WeightBytes,
+		}
+		if head := storedJSON(m.Stored(&part, true)); m.HasHead(part.ID) && head != pp.storedJSON {
+			pp.Head = &head
 		}
 		if part.Decision.Rule >= 0 {
 			pp.Rule = list[part.Decision.Rule].Name

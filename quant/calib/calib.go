@@ -3,32 +3,48 @@
 // arXiv 2210.17323) with fitted scales gives a start, coordinate descent on
 // codes and scales goes on from there, and the squared error of an output may
 // be weighted by the gradients that reach it (as in K-FAC, Martens and Grosse,
-// arXiv 1503.05671). It sees matrices only and knows neither models nor files.
+// arXiv 1503.05671). Inputs that were held out decide whether that is better
+// than what needs no inputs. It sees matrices only and knows neither models
+// nor files.
 //
 // Results are the same bits on every CPU: sums run in one order.
 package calib
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 
+	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/quant"
 )
 
-// Problem is a matrix [N, K] and the statistics of what it is multiplied with.
-// x is an input in the model whose earlier layers are quantised, f the same in
-// the float model; both are columns [K], and means run over tokens.
+// Problem is a matrix [N, K] and what it is multiplied with.
 type Problem struct {
-	N, K   int
-	W      []float32 // [N, K]
-	H      []float32 // [K, K]: mean of x·xᵀ
-	Cross  []float32 // [K, K]: mean of f·xᵀ; nil: H, the streams are the same
-	Lag    []float32 // [N, K]: mean of (hf - hq)·xᵀ, what the residual stream lags behind; nil: 0
-	Grad   []float32 // [N, N]: mean of g·gᵀ, g the gradient of an output; nil: every output counts alike
-	Format quant.Format
+	N    int
+	W    []float32 // [N, K]
+	Fit  Moments   // of the inputs that it is fitted to
+	Held *Moments  // of inputs that only choose between results; nil: none
+	Grad []float32 // [N, N]: mean of g·gᵀ, g the gradient of an output; nil: every output counts alike
+}
+
+// Moments are means over tokens. x is an input in the model whose earlier
+// layers are quantised, f the same in the float model; both are columns [K].
+type Moments struct {
+	*Inputs
+	Lag []float32 // [N, K]: mean of (hf - hq)·xᵀ, what the residual stream lags behind; nil: 0
+}
+
+// Inputs are the moments that matrices of the same inputs share.
+type Inputs struct {
+	K     int
+	H     []float32 // [K, K]: mean of x·xᵀ
+	Cross []float32 // [K, K]: mean of f·xᵀ; nil: H, the streams are the same
+
+	solved sync.Map // what was computed of them, by what it is
 }
 
 // Settings are the constants of the method. Dampings are parts of the mean of
@@ -45,88 +61,190 @@ func Defaults() Settings {
 	return Settings{TargetDamping: 0.01, Damping: 0.003, GradDamping: 0.03, Sweeps: 6}
 }
 
+// Method says how a matrix was quantised.
+type Method string
+
+// The methods.
+const (
+	DataFree   Method = "data-free"  // as [quant.Quantize] does
+	Calibrated Method = "calibrated" // by inputs
+)
+
 // Result is a quantised matrix.
 type Result struct {
 	Codes  []int8   // [N, K]
 	Scales []uint16 // float16 [N, groups]
-	// Loss is the trace of Grad·D·H·Dᵀ, D what the result lacks of the target:
-	// for GPTQ's result, and after coordinate descent.
-	Start, Loss float64
+	Report Report
 }
 
-// Solve quantises a matrix.
-func Solve(p *Problem, s Settings) (*Result, error) {
-	if err := p.check(); err != nil {
+// Report says how a result was chosen.
+type Report struct {
+	Method Method
+	// Target is how far the target was moved from W towards what makes up for
+	// earlier layers, 0 to 1.
+	Target     float64
+	Candidates []Candidate
+}
+
+// Candidate is what a method came to. Errors are means over tokens of
+// eᵀ·Grad·e, e what an output lacks of the float model's, less what W itself
+// would leave of it, as a part of that mean of the outputs: negative where a
+// matrix makes up for earlier layers.
+type Candidate struct {
+	Method Method
+	Fit    float64 // on the inputs that it was fitted to
+	Held   float64 // on those that were held out, which decide; 0 where none were
+}
+
+// Solve quantises a matrix to each of some formats.
+func Solve(p *Problem, formats []quant.Format, s Settings) ([]*Result, error) {
+	if err := p.check(formats); err != nil {
 		return nil, err
 	}
-	if err := p.fits(); err != nil {
-		return nil, err
+	if p.Fit.zero() {
+		return p.dataFree(formats)
 	}
-	target, err := p.target(s.TargetDamping)
+	target, moved, err := p.target(s.TargetDamping)
 	if err != nil {
 		return nil, err
 	}
-	h := damped(p.H, p.K, s.Damping)
-	u, err := inverseFactor(h, p.K)
+	h, err := p.Fit.damped(s.Damping)
 	if err != nil {
-		return nil, fmt.Errorf("calib: inputs: %w", err)
+		return nil, err
 	}
-	m := newMatrix(p, target)
-	m.gptq(u)
-	h32 := narrow(h)
-	var g32 []float32
+	var g []float32
 	if p.Grad != nil {
-		g32 = narrow(damped(p.Grad, p.N, s.GradDamping))
+		g = narrow(damped(p.Grad, p.N, s.GradDamping))
 	}
-	r := &Result{Start: m.loss(h32, g32)}
-	m.descend(h32, g32, s.Sweeps)
-	r.Codes, r.Scales, r.Loss = m.codes, m.float16(), m.loss(h32, g32)
-	return r, nil
+	fit, held := p.judge(&p.Fit, g), p.judge(p.Held, g)
+	var out []*Result
+	for _, f := range formats {
+		simple, err := p.simple(f)
+		if err != nil {
+			return nil, err
+		}
+		m := newMatrix(p, f, target)
+		m.gptq(h.u)
+		m.descend(h.h, g, s.Sweeps)
+		r := choose(fit, held, []choice{{Calibrated, m}, {DataFree, simple}})
+		r.Report.Target = moved
+		out = append(out, r)
+	}
+	return out, nil
 }
 
-func (p *Problem) check() error {
-	if err := p.Format.Check(); err != nil {
+// choice is a matrix that a method came to.
+type choice struct {
+	method Method
+	*matrix
+}
+
+// choose takes the matrix with the least error on held-out inputs, or on those
+// that it was fitted to where there are no others; the first of equals.
+func choose(fit, held *judge, list []choice) *Result {
+	r := &Result{}
+	best, least := list[0], math.Inf(1)
+	for _, c := range list {
+		to := Candidate{Method: c.method, Fit: fit.error(c.matrix)}
+		decides := to.Fit
+		if held != nil {
+			to.Held = held.error(c.matrix)
+			decides = to.Held
+		}
+		if decides < least {
+			best, least = c, decides
+		}
+		r.Report.Candidates = append(r.Report.Candidates, to)
+	}
+	r.Codes, r.Scales, r.Report.Method = best.codes, best.float16(), best.method
+	return r
+}
+
+// dataFree quantises where all inputs are zeros: nothing is known of others.
+func (p *Problem) dataFree(formats []quant.Format) ([]*Result, error) {
+	var out []*Result
+	for _, f := range formats {
+		m, err := p.simple(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &Result{Codes: m.codes, Scales: m.float16(), Report: Report{Method: DataFree}})
+	}
+	return out, nil
+}
+
+// simple quantises without inputs.
+func (p *Problem) simple(f quant.Format) (*matrix, error) {
+	raw := make([]byte, 0, 4*len(p.W))
+	for _, w := range p.W {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(w))
+	}
+	codes, scales, err := quant.Quantize(raw, tensor.F32, p.N, p.Fit.K, f)
+	if err != nil {
+		return nil, err
+	}
+	m := newMatrix(p, f, p.W)
+	m.codes = codes
+	for i, s := range scales {
+		m.scales[i] = tensor.FromF16(s)
+	}
+	return m, nil
+}
+
+func (p *Problem) check(formats []quant.Format) error {
+	for _, f := range formats {
+		if err := f.Check(); err != nil {
+			return err
+		}
+		if f.Bits == 16 {
+			return fmt.Errorf("calib: BF16 has no codes")
+		}
+	}
+	k := 0
+	if p.Fit.Inputs != nil {
+		k = p.Fit.K
+	}
+	if p.N < 1 || k < 1 {
+		return fmt.Errorf("calib: matrix [%d, %d] is empty", p.N, k)
+	}
+	if err := checkFloats("W", p.W, p.N, k, false); err != nil {
 		return err
 	}
-	switch {
-	case p.Format.Bits == 16:
-		return fmt.Errorf("calib: BF16 has no codes")
-	case p.N < 1 || p.K < 1:
-		return fmt.Errorf("calib: matrix [%d, %d] is empty", p.N, p.K)
+	if err := checkFloats("Grad", p.Grad, p.N, p.N, true); err != nil {
+		return err
 	}
-	for _, a := range []struct {
-		name     string
-		data     []float32
-		want     int
-		optional bool
-	}{
-		{"W", p.W, p.N * p.K, false},
-		{"H", p.H, p.K * p.K, false},
-		{"Cross", p.Cross, p.K * p.K, true},
-		{"Lag", p.Lag, p.N * p.K, true},
-		{"Grad", p.Grad, p.N * p.N, true},
-	} {
-		if a.data == nil && a.optional {
-			continue
-		}
-		if len(a.data) != a.want {
-			return fmt.Errorf("calib: %s has %d elements, want %d", a.name, len(a.data), a.want)
-		}
-		for i, v := range a.data {
-			if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-				return fmt.Errorf("calib: %s: element %d is %v", a.name, i, v)
-			}
-		}
+	if err := p.Fit.check("", p.N, k); err != nil {
+		return err
 	}
-	return nil
+	if p.Held == nil {
+		return nil
+	}
+	return p.Held.check("held-out ", p.N, k)
 }
 
-// fits reports weights that no float16 scale reaches.
-func (p *Problem) fits() error {
-	m := newMatrix(p, nil)
-	for i, w := range p.W {
-		if a := math.Abs(float64(w)); a > 65504*float64(m.hi) {
-			return fmt.Errorf("calib: row %d, column %d: %v needs a scale past float16's range", i/p.K, i%p.K, w)
+func (m *Moments) check(name string, n, k int) error {
+	if m.K != k {
+		return fmt.Errorf("calib: %sinputs of %d columns, want %d", name, m.K, k)
+	}
+	if err := checkFloats(name+"H", m.H, k, k, false); err != nil {
+		return err
+	}
+	if err := checkFloats(name+"Cross", m.Cross, k, k, true); err != nil {
+		return err
+	}
+	return checkFloats(name+"Lag", m.Lag, n, k, true)
+}
+
+func checkFloats(name string, data []float32, n, k int, optional bool) error {
+	if data == nil && optional {
+		return nil
+	}
+	if len(data) != n*k {
+		return fmt.Errorf("calib: %s has %d elements, want %d", name, len(data), n*k)
+	}
+	for i, v := range data {
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("calib: %s: row %d, column %d: %v is not finite", name, i/k, i%k, v)
 		}
 	}
 	return nil

@@ -51,6 +51,16 @@ func moment(x, y []float32, t, k int) []float32 {
 	return out
 }
 
+func fit(k int, h []float32) calib.Moments { return calib.Moments{Inputs: &calib.Inputs{K: k, H: h}} }
+
+func solve(p *calib.Problem, f quant.Format) (*calib.Result, error) {
+	r, err := calib.Solve(p, []quant.Format{f}, calib.Defaults())
+	if err != nil {
+		return nil, err
+	}
+	return r[0], nil
+}
+
 func matrixOf(r *rand.Rand, n int) []float32 {
 	w := make([]float32, n)
 	for i := range w {
@@ -104,19 +114,16 @@ func TestSolve(t *testing.T) {
 			t.Fatal(err)
 		}
 		simple := outputError(held, w, quant.Dequantize(codes, scales, n, k, f), tokens, n, k)
-		got, err := calib.Solve(&calib.Problem{N: n, K: k, W: w, H: h, Format: f}, calib.Defaults())
+		got, err := solve(&calib.Problem{N: n, W: w, Fit: fit(k, h)}, f)
 		if err != nil {
 			t.Fatal(err)
-		}
-		if got.Loss > got.Start {
-			t.Errorf("%v: loss %g after descent, %g before", f, got.Loss, got.Start)
 		}
 		solved := outputError(held, w, quant.Dequantize(got.Codes, got.Scales, n, k, f), tokens, n, k)
 		if !(solved < simple/2) {
 			t.Errorf("%v: error %.3g on held-out inputs, %.3g without inputs", f, solved, simple)
 		}
-		t.Logf("%v: %.4g without inputs, %.4g with, loss %.4g to %.4g", f, simple, solved, got.Start, got.Loss)
-		again, err := calib.Solve(&calib.Problem{N: n, K: k, W: w, H: h, Format: f}, calib.Defaults())
+		t.Logf("%v: %.4g without inputs, %.4g with", f, simple, solved)
+		again, err := solve(&calib.Problem{N: n, W: w, Fit: fit(k, h)}, f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,13 +145,13 @@ func TestTarget(t *testing.T) {
 	}
 	w := matrixOf(r, n*k)
 	f := quant.Format{Bits: 8}
-	p := calib.Problem{N: n, K: k, W: w, H: moment(quantised, quantised, tokens, k), Format: f}
-	plain, err := calib.Solve(&p, calib.Defaults())
+	p := calib.Problem{N: n, W: w, Fit: fit(k, moment(quantised, quantised, tokens, k))}
+	plain, err := solve(&p, f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Cross = moment(float, quantised, tokens, k)
-	aware, err := calib.Solve(&p, calib.Defaults())
+	p.Fit.Cross = moment(float, quantised, tokens, k)
+	aware, err := solve(&p, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,11 +179,12 @@ func TestGrad(t *testing.T) {
 	const n, k, tokens = 16, 64, 300
 	r := rand.New(rand.NewPCG(9, 10))
 	x := inputs(r, tokens, k)
-	p := calib.Problem{N: n, K: k, W: matrixOf(r, n*k), H: moment(x, x, tokens, k), Format: quant.Format{Bits: 4, GroupSize: 32}}
+	f := quant.Format{Bits: 4, GroupSize: 32}
+	p := calib.Problem{N: n, W: matrixOf(r, n*k), Fit: fit(k, moment(x, x, tokens, k))}
 	grads := inputs(r, 200, n)
 	weigh := moment(grads, grads, 200, n)
 	weighted := func(res *calib.Result) float64 {
-		q := quant.Dequantize(res.Codes, res.Scales, n, k, p.Format)
+		q := quant.Dequantize(res.Codes, res.Scales, n, k, f)
 		sum := 0.0
 		for i := range tokens {
 			var e [n]float64
@@ -193,12 +201,12 @@ func TestGrad(t *testing.T) {
 		}
 		return sum
 	}
-	plain, err := calib.Solve(&p, calib.Defaults())
+	plain, err := solve(&p, f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.Grad = weigh
-	aware, err := calib.Solve(&p, calib.Defaults())
+	aware, err := solve(&p, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,30 +220,33 @@ func TestSolveErrors(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	good := func() *calib.Problem {
 		x := inputs(r, 100, k)
-		return &calib.Problem{N: n, K: k, W: matrixOf(r, n*k), H: moment(x, x, 100, k), Format: quant.Format{Bits: 4, GroupSize: 32}}
+		return &calib.Problem{N: n, W: matrixOf(r, n*k), Fit: fit(k, moment(x, x, 100, k))}
 	}
+	f := quant.Format{Bits: 4, GroupSize: 32}
 	for _, c := range []struct {
 		name string
 		edit func(*calib.Problem)
 		want string
 	}{
-		{"NaN", func(p *calib.Problem) { p.W[3] = float32(math.NaN()) }, "W: element 3 is NaN"},
-		{"Inf", func(p *calib.Problem) { p.H[7] = float32(math.Inf(1)) }, "H: element 7 is +Inf"},
-		{"short", func(p *calib.Problem) { p.H = p.H[1:] }, "H has 1023 elements, want 1024"},
-		{"no inputs", func(p *calib.Problem) { clear(p.H) }, "all inputs may be zero"},
-		{"huge", func(p *calib.Problem) { p.W[k+1] = 1e6 }, "row 1, column 1"},
-		{"BF16", func(p *calib.Problem) { p.Format = quant.Format{Bits: 16} }, "no codes"},
+		{"NaN", func(p *calib.Problem) { p.W[3] = float32(math.NaN()) }, "W: row 0, column 3: NaN is not finite"},
+		{"Inf", func(p *calib.Problem) { p.Fit.H[k+7] = float32(math.Inf(1)) }, "H: row 1, column 7: +Inf is not finite"},
+		{"short", func(p *calib.Problem) { p.Fit.H = p.Fit.H[1:] }, "H has 1023 elements, want 1024"},
+		{"huge", func(p *calib.Problem) { p.W[k+1] = 1e6 }, "row 1"},
+		{"held out", func(p *calib.Problem) { p.Held = &calib.Moments{Inputs: &calib.Inputs{K: 1, H: []float32{1}}} }, "held-out inputs of 1 columns"},
 	} {
 		p := good()
 		c.edit(p)
-		if _, err := calib.Solve(p, calib.Defaults()); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := solve(p, f); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Solve = %v, want %q", c.name, err, c.want)
 		}
+	}
+	if _, err := solve(good(), quant.Format{Bits: 16}); err == nil || !strings.Contains(err.Error(), "no codes") {
+		t.Errorf("BF16: Solve = %v", err)
 	}
 	p := good()
 	clear(p.W[:k]) // a row of zeros, and outliers beside it
 	p.W[k] = 1e4
-	res, err := calib.Solve(p, calib.Defaults())
+	res, err := solve(p, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,5 +254,10 @@ func TestSolveErrors(t *testing.T) {
 		if q != 0 {
 			t.Errorf("code %d of a row of zeros is %d", j, q)
 		}
+	}
+	p = good()
+	clear(p.Fit.H)
+	if res, err = solve(p, f); err != nil || res.Report.Method != calib.DataFree {
+		t.Errorf("inputs of zeros: %v, %v", res, err)
 	}
 }

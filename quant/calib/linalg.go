@@ -83,57 +83,6 @@ func inverseFactor(a []float64, n int) ([]float32, error) {
 	return u, nil
 }
 
-// target returns the matrix that quantised inputs need in place of W, so that
-// outputs come nearest to the float model's: W + (W·(Cross - H) + Lag)·H⁻¹, H
-// damped, which draws it to W.
-func (p *Problem) target(damping float64) ([]float32, error) {
-	out := append([]float32(nil), p.W...)
-	if p.Cross == nil && p.Lag == nil {
-		return out, nil
-	}
-	n, k := p.N, p.K
-	l := damped(p.H, k, damping)
-	if err := factor(l, k); err != nil {
-		return nil, err
-	}
-	drift := make([]float64, k*k)
-	if p.Cross != nil {
-		for i, v := range p.Cross {
-			drift[i] = float64(v) - float64(p.H[i])
-		}
-	}
-	const rows = 32 // at a time: b [k, rows] is solved for all of them together
-	eachRow((n+rows-1)/rows, func(part int) {
-		first := part * rows
-		w := min(rows, n-first)
-		b := make([]float64, k*w)
-		column := make([]float64, w)
-		if p.Lag != nil {
-			for j := range k {
-				for i := range w {
-					b[j*w+i] = float64(p.Lag[(first+i)*k+j])
-				}
-			}
-		}
-		for j := range k {
-			for i := range w {
-				column[i] = float64(p.W[(first+i)*k+j])
-			}
-			for t, d := range drift[j*k : (j+1)*k] {
-				ordered.Axpy64(b[t*w:(t+1)*w], column, d)
-			}
-		}
-		solve(l, b, k, w)
-		for j := range k {
-			for i := range w {
-				at := (first+i)*k + j
-				out[at] = float32(float64(p.W[at]) + b[j*w+i])
-			}
-		}
-	})
-	return out, nil
-}
-
 // solve replaces b [n, w] by the solution of Lᵀ·L·x = b.
 func solve(l, b []float64, n, w int) {
 	row := func(i int) []float64 { return b[i*w : (i+1)*w] }

@@ -17,15 +17,16 @@ type matrix struct {
 	scales      []float32 // [n, groups], float16 numbers
 }
 
-func newMatrix(p *Problem, target []float32) *matrix {
-	m := &matrix{n: p.N, k: p.K, group: p.Format.GroupSize, target: target, lo: -8, hi: 7}
+func newMatrix(p *Problem, f quant.Format, target []float32) *matrix {
+	n, k := p.N, p.Fit.K
+	m := &matrix{n: n, k: k, group: f.GroupSize, target: target, lo: -8, hi: 7}
 	if m.group == 0 {
-		m.group = p.K
+		m.group = k
 	}
-	if p.Format.Bits == 8 {
+	if f.Bits == 8 {
 		m.lo, m.hi = -127, 127
 	}
-	m.codes, m.scales = make([]int8, p.N*p.K), make([]float32, p.N*p.Format.Groups(p.K))
+	m.codes, m.scales = make([]int8, n*k), make([]float32, n*f.Groups(k))
 	return m
 }
 
@@ -140,11 +141,19 @@ func (m *matrix) squared(w, weights []float32, s float32) float64 {
 	return sum
 }
 
-// lack computes what row i lacks of its target.
-func (m *matrix) lack(dst []float32, i int) {
+// weights computes what row i stands for.
+func (m *matrix) weights(dst []float32, i int) {
 	scales := m.scales[i*m.groups():]
 	for j, q := range m.codes[i*m.k : (i+1)*m.k] {
-		dst[j] = m.target[i*m.k+j] - float32(scales[j/m.group]*float32(q))
+		dst[j] = float32(scales[j/m.group] * float32(q))
+	}
+}
+
+// lack computes what row i lacks of its target.
+func (m *matrix) lack(dst []float32, i int) {
+	m.weights(dst, i)
+	for j, t := range m.target[i*m.k : (i+1)*m.k] {
+		dst[j] = t - dst[j]
 	}
 }
 
@@ -185,25 +194,6 @@ func (m *matrix) descend(h, g []float32, sweeps int) {
 			return
 		}
 	}
-}
-
-// loss is tr(g·d·h·dᵀ).
-func (m *matrix) loss(h, g []float32) float64 {
-	d, t := make([]float32, m.n*m.k), make([]float32, m.n*m.k)
-	for i := range m.n {
-		m.lack(d[i*m.k:(i+1)*m.k], i)
-	}
-	ordered.Multiply(ordered.Dense(t, m.n, m.k), ordered.Dense(d, m.n, m.k), ordered.Dense(h, m.k, m.k))
-	if g != nil {
-		gd := make([]float32, m.n*m.k)
-		ordered.Multiply(ordered.Dense(gd, m.n, m.k), ordered.Dense(g, m.n, m.n), ordered.Dense(d, m.n, m.k))
-		d = gd
-	}
-	sum := 0.0
-	for i, v := range d {
-		sum += float64(float64(v) * float64(t[i]))
-	}
-	return sum
 }
 
 // row is one row in coordinate descent; r [k] is the gradient y·h, y the
@@ -294,15 +284,4 @@ func (r *row) stepScale(g int) {
 	}
 	r.scales[g] = next
 	ordered.Axpy(r.r, r.v, -(next - s))
-}
-
-// Loss returns tr(D·H·Dᵀ) of a quantised matrix on other inputs than those it
-// was made for, D against the float weights: what gates a method.
-func Loss(w, h []float32, codes []int8, scales []uint16, n, k int, f quant.Format) float64 {
-	m := newMatrix(&Problem{N: n, K: k, Format: f}, w)
-	m.codes = codes
-	for i, s := range scales {
-		m.scales[i] = tensor.FromF16(s)
-	}
-	return m.loss(h, nil)
 }

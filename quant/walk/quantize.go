@@ -1,258 +1,292 @@
 package walk
 
 import (
+	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/formats/onnx/eval"
-	"github.com/llima-build/llima/internal/ordered"
 	"github.com/llima-build/llima/quant"
 	"github.com/llima-build/llima/quant/calib"
 )
 
-// Quantizer quantises the layers of a model in turn.
+// Quantizer quantises the layers of a model in turn, and the head after them.
+// What it does to a layer depends on the streams at its border and on nothing
+// that came before: given those, it can start at any layer.
 type Quantizer struct {
 	Model    *Model
 	Settings calib.Settings
-	// Format says how a matrix is stored; 16 bits leave it as it is.
-	Format func(tensor string) quant.Format
-	// Gradient is the mean of g·gᵀ, g the gradient of the residual stream
-	// [hiddenSize], nil for none; see [Model.Gradient].
-	Gradient []float32
+	// Formats lists the formats that a matrix is wanted in, the coarsest first:
+	// the quantised stream goes through that one. None, or 16 bits in its
+	// place, leave the stream the matrix as it is.
+	Formats func(tensor string) []quant.Format
+	// HeldOut is how many texts, the last ones, only choose between candidates.
+	HeldOut int
+	// Gradient returns the mean of g·gᵀ for a matrix, [N, N], g the gradient of
+	// its outputs, nil where it is not known: every output then counts alike.
+	// It may itself be nil.
+	Gradient func(tensor string) ([]float32, error)
+	// Progress is told how much of the work on a layer is done; it may be nil.
+	Progress func(done, total int)
 
 	Float, Quantised Stream // at the next layer's border
 }
 
-// group is the Gemms of a graph that read one value.
-type group struct {
-	input string
-	gemms []*onnx.Node
+// Result is a matrix in one format.
+type Result struct {
+	Tensor string
+	Format quant.Format
+	N, K   int
+	*calib.Result
 }
 
-// groups lists the products with matrices in running order; heads are left out.
-func groups(m *onnx.Model) []group {
-	var out []group
-	for i := range m.Graph.Nodes {
-		n := &m.Graph.Nodes[i]
-		if n.Op != "Gemm" || isHead(n) {
-			continue
-		}
-		if at := slices.IndexFunc(out, func(g group) bool { return g.input == n.Inputs[0] }); at >= 0 {
-			out[at].gemms = append(out[at].gemms, n)
-			continue
-		}
-		out = append(out, group{n.Inputs[0], []*onnx.Node{n}})
-	}
-	return out
-}
-
-// matrixOf returns the tensor that a Gemm multiplies with.
-func matrixOf(m *onnx.Model, gemm *onnx.Node) (string, error) {
-	name := gemm.Inputs[1]
-	for i := range m.Graph.Nodes {
-		if n := &m.Graph.Nodes[i]; n.Op == "Cast" && n.Outputs[0] == name {
-			name = n.Inputs[0]
-		}
-	}
-	for i := range m.Graph.Initializers {
-		if t := &m.Graph.Initializers[i]; t.Name == name && t.External != nil && len(t.Dims) == 2 {
-			return name, nil
-		}
-	}
-	return "", fmt.Errorf("llima: internal error: %q multiplies with no matrix of the checkpoint", gemm.Name)
-}
-
-// residualOf returns the value that a Gemm's result is added to, where it is
-// added to one as it is.
-func residualOf(m *onnx.Model, gemm *onnx.Node) string {
-	for i := range m.Graph.Nodes {
-		n := &m.Graph.Nodes[i]
-		if n.Op == "Add" && len(n.Inputs) == 2 {
-			switch gemm.Outputs[0] {
-			case n.Inputs[0]:
-				return n.Inputs[1]
-			case n.Inputs[1]:
-				return n.Inputs[0]
-			}
-		}
-	}
-	return ""
-}
-
-// Layer quantises the matrices of a layer, the first not yet done, and moves
-// both streams past it.
-func (q *Quantizer) Layer(index int) (map[string]*calib.Result, error) {
-	l, err := q.Model.layer(index)
-	if err != nil {
+// Layer quantises the matrices of a layer, in running order, and moves both
+// streams past it. After an error the streams hold neither border.
+func (q *Quantizer) Layer(ctx context.Context, index int) ([]Result, error) {
+	if err := q.check(); err != nil {
 		return nil, err
 	}
-	s := &step{q: q, l: l, done: Weights{}, results: map[string]*calib.Result{}}
-	n := len(q.Float)
-	float, quantised := make([]map[string]eval.Value, n), make([]map[string]eval.Value, n)
-	if l.pre != nil {
-		for i := range n {
-			float[i], quantised[i] = l.preInputs(q.Float[i]), l.preInputs(q.Quantised[i])
-		}
-		if err := s.part(l.pre, float, quantised); err != nil {
-			return nil, fmt.Errorf("layer %d: %w", index, err)
-		}
-	}
-	for i := range n {
-		if float[i], err = l.postInputs(nil, q.Float[i]); err == nil {
-			quantised[i], err = l.postInputs(s.done, q.Quantised[i])
-		}
-		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", index, err)
-		}
-	}
-	if err := s.part(l.post, float, quantised); err != nil {
+	g, err := q.Model.layer(index)
+	if err != nil {
 		return nil, fmt.Errorf("layer %d: %w", index, err)
 	}
-	for i := range n {
-		a, err := l.post.run(nil, float[i], "hidden_out")
-		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", index, err)
-		}
-		b, err := l.post.run(s.done, quantised[i], "hidden_out")
-		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", index, err)
-		}
-		q.Float[i], q.Quantised[i] = a["hidden_out"].F, b["hidden_out"].F
+	s := q.step(index, g)
+	if err := s.groups(ctx, g.groups()); err != nil {
+		return nil, err
+	}
+	if err := s.leave(ctx); err != nil {
+		return nil, err
 	}
 	return s.results, nil
 }
 
+func (q *Quantizer) check() error {
+	if n := len(q.Float); n != len(q.Quantised) || q.HeldOut < 0 || q.HeldOut >= n {
+		return fmt.Errorf("walk: %d texts in the float stream and %d in the quantised one, %d of them held out: want as many, and some to fit to", n, len(q.Quantised), q.HeldOut)
+	}
+	return nil
+}
+
+func (q *Quantizer) step(index int, g *graph) *step {
+	s := &step{q: q, g: g, index: index, done: map[string]eval.Value{}}
+	for i := range q.Float {
+		s.float = append(s.float, map[string]eval.Value{"hidden": g.hidden(q.Float[i])})
+		s.quantised = append(s.quantised, map[string]eval.Value{"hidden": g.hidden(q.Quantised[i])})
+	}
+	return s
+}
+
 // step is the work on one layer.
 type step struct {
-	q       *Quantizer
-	l       *layer
-	done    Weights // quantised so far, dequantised
-	results map[string]*calib.Result
+	q                *Quantizer
+	g                *graph
+	index            int
+	done             map[string]eval.Value // quantised so far, dequantised
+	float, quantised []map[string]eval.Value
+	results          []Result
+	at, total        int
 }
 
-// part quantises the matrices of one graph, those that share an input together.
-func (s *step) part(p *part, float, quantised []map[string]eval.Value) error {
-	for _, g := range groups(p.model) {
-		if err := s.group(p, g, float, quantised); err != nil {
-			return fmt.Errorf("%s: %w", g.gemms[0].Name, err)
+func (s *step) tick() {
+	s.at++
+	if s.q.Progress != nil {
+		s.q.Progress(s.at, s.total)
+	}
+}
+
+// groups quantises the matrices of the layer, those that share an input
+// together.
+func (s *step) groups(ctx context.Context, list []group) error {
+	s.total = len(s.float) * (len(list) + 1)
+	for _, g := range list {
+		s.total += len(g.gemms)
+	}
+	for _, g := range list {
+		if err := s.group(ctx, g); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// moments are means over tokens of products of a group's inputs.
-type moments struct {
-	h, cross []float32
-	lag      []float32 // of the residual that the group's only product is added to
-	tokens   int
+// leave moves both streams past the layer.
+func (s *step) leave(ctx context.Context) error {
+	return each(ctx, len(s.float), func(i int) ([2]map[string]eval.Value, error) {
+		return s.both(i, "hidden_out")
+	}, func(i int, v [2]map[string]eval.Value) error {
+		s.tick()
+		for j, to := range []Stream{s.q.Float, s.q.Quantised} {
+			copy(to[i], v[j]["hidden_out"].F)
+			if err := s.q.Model.check(s.index, i, "hidden state", to[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// add adds to sum [n, k] the products yᵀ·x of rows.
-func add(sum, y, x []float32, rows, n, k int) {
-	left := ordered.Transpose(ordered.Dense(y, rows, n))
-	const part = 64 // rows of the sum, which are independent
-	var wg sync.WaitGroup
-	for i := 0; i < n; i += part {
-		w := min(part, n-i)
-		wg.Go(func() {
-			ordered.Multiply(ordered.Dense(sum[i*k:], w, k), ordered.Dense(left.Data[i*rows:], w, rows), ordered.Dense(x, rows, k))
-		})
+// both computes values of a text, in the float model and in the quantised one.
+func (s *step) both(i int, want ...string) (out [2]map[string]eval.Value, err error) {
+	if out[0], err = s.g.run(nil, s.float[i], want...); err == nil {
+		out[1], err = s.g.run(s.done, s.quantised[i], want...)
 	}
-	wg.Wait()
+	return out, err
 }
 
-func scale(sum []float32, tokens int) []float32 {
-	for i := range sum {
-		sum[i] /= float32(tokens)
+// keepWidth bounds what is kept of a text between passes, in hidden states;
+// where it would be more, it is computed again.
+const keepWidth = 2
+
+func (s *step) group(ctx context.Context, g group) error {
+	keep := s.g.border(g.first)
+	width := 0
+	for _, name := range keep {
+		if name != "hidden" {
+			width += int(s.g.types[name].Dims[len(s.g.types[name].Dims)-1])
+		}
 	}
-	return sum
-}
-
-func (s *step) group(p *part, g group, float, quantised []map[string]eval.Value) error {
-	want := []string{g.input}
-	residual := ""
+	if width > keepWidth*s.q.Model.Arch.HiddenSize {
+		keep = nil
+	}
+	c := &collector{input: g.input}
 	if len(g.gemms) == 1 {
-		if residual = residualOf(p.model, g.gemms[0]); residual != "" {
-			want = append(want, residual)
-		}
+		c.residual = s.g.residual(g.gemms[0])
 	}
-	var m moments
-	for i := range float {
-		f, err := p.run(nil, float[i], want...)
-		if err != nil {
-			return err
-		}
-		x, err := p.run(s.done, quantised[i], want...)
-		if err != nil {
-			return err
-		}
-		m.text(f[g.input], x[g.input], f[residual], x[residual])
+	want := append([]string{g.input}, keep...)
+	if c.residual != "" {
+		want = append(want, c.residual)
 	}
-	m.h, m.cross = scale(m.h, m.tokens), scale(m.cross, m.tokens)
-	if m.lag != nil {
-		m.lag = scale(m.lag, m.tokens)
-	}
-	for _, gemm := range g.gemms {
-		if err := s.matrix(p, gemm, &m, float); err != nil {
-			return err
+	fitted := len(s.float) - s.q.HeldOut
+	err := each(ctx, len(s.float), func(i int) ([2]map[string]eval.Value, error) {
+		return s.both(i, want...)
+	}, func(i int, v [2]map[string]eval.Value) error {
+		s.tick()
+		for j := range v {
+			if err := s.q.Model.check(s.index, i, g.input, v[j][g.input].F); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
-}
-
-// text adds the tokens of one text: inputs of both models, and residuals.
-func (m *moments) text(f, x, rf, rx eval.Value) {
-	rows := int(x.Dims[0])
-	k := len(x.F) / rows
-	if m.h == nil {
-		m.h, m.cross = make([]float32, k*k), make([]float32, k*k)
-	}
-	add(m.h, x.F, x.F, rows, k, k)
-	add(m.cross, f.F, x.F, rows, k, k)
-	if rx.F != nil {
-		n := len(rx.F) / rows
-		if m.lag == nil {
-			m.lag = make([]float32, n*k)
+		to := &c.fit
+		if i >= fitted {
+			to = &c.held
 		}
-		diff := make([]float32, len(rx.F))
-		for i, v := range rf.F {
-			diff[i] = v - rx.F[i]
+		to.text(c, v[0], v[1])
+		if keep != nil {
+			s.float[i], s.quantised[i] = pick(v[0], keep), pick(v[1], keep)
 		}
-		add(m.lag, diff, x.F, rows, n, k)
-	}
-	m.tokens += rows
-}
-
-func (s *step) matrix(p *part, gemm *onnx.Node, m *moments, float []map[string]eval.Value) error {
-	name, err := matrixOf(p.model, gemm)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	f := s.q.Format(name)
-	if f.Bits == 16 {
+	fit, held := c.fit.moments(), c.held.moments()
+	for _, gemm := range g.gemms {
+		if err := s.matrix(gemm, fit, held); err != nil {
+			return fmt.Errorf("layer %d: %w", s.index, err)
+		}
+		s.tick()
+	}
+	return nil
+}
+
+func pick(from map[string]eval.Value, names []string) map[string]eval.Value {
+	out := map[string]eval.Value{}
+	for _, name := range names {
+		out[name] = from[name]
+	}
+	return out
+}
+
+func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) error {
+	name := gemm.Inputs[1]
+	var formats []quant.Format
+	for _, f := range s.q.Formats(name) {
+		if f.Bits != 16 {
+			formats = append(formats, f)
+		}
+	}
+	if len(formats) == 0 {
 		return nil
 	}
-	_, shape, _, err := s.q.Model.Tensor(name)
-	if err != nil {
-		return err
-	}
-	w, err := s.q.Model.floats(name)
-	if err != nil {
-		return err
-	}
-	problem := &calib.Problem{N: shape[0], K: shape[1], W: w, H: m.h, Cross: m.cross, Lag: m.lag, Format: f}
+	w := s.g.fixed[name]
+	n, k := int(w.Dims[0]), int(w.Dims[1])
+	problem := &calib.Problem{N: n, W: w.F, Fit: *fit, Held: held}
 	if s.q.Gradient != nil {
-		if problem.Grad, err = s.gradient(p, gemm, float); err != nil {
+		var err error
+		if problem.Grad, err = s.q.Gradient(name); err != nil {
 			return err
 		}
 	}
-	r, err := calib.Solve(problem, s.q.Settings)
+	results, err := calib.Solve(problem, formats, s.q.Settings)
 	if err != nil {
 		return fmt.Errorf("tensor %q: %w", name, err)
 	}
-	s.results[name] = r
-	s.done[name] = quant.Dequantize(r.Codes, r.Scales, shape[0], shape[1], f)
+	for i, r := range results {
+		s.results = append(s.results, Result{name, formats[i], n, k, r})
+	}
+	w.F = quant.Dequantize(results[0].Codes, results[0].Scales, n, k, formats[0])
+	s.done[name] = w
 	return nil
+}
+
+// Head quantises the matrix of the output head, once the streams have left the
+// last layer; nothing where no format is wanted for it.
+func (q *Quantizer) Head(ctx context.Context) ([]Result, error) {
+	last := q.Model.Arch.NumHiddenLayers - 1
+	if !slices.ContainsFunc(q.Formats(q.Model.Arch.HeadName()), func(f quant.Format) bool { return f.Bits != 16 }) {
+		return nil, nil
+	}
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	g, err := q.Model.layer(last)
+	if err != nil {
+		return nil, fmt.Errorf("head: %w", err)
+	}
+	s := q.step(last, g)
+	for i := range s.float { // the streams have left
+		for _, v := range []map[string]eval.Value{s.float[i], s.quantised[i]} {
+			v["hidden_out"] = v["hidden"]
+		}
+	}
+	at := slices.IndexFunc(g.model.Graph.Nodes, func(n onnx.Node) bool { return isHead(&n) })
+	if at < 0 {
+		return nil, fmt.Errorf("llima: internal error: the last layer has no head")
+	}
+	gemm := &g.model.Graph.Nodes[at]
+	if err := g.bindHead(); err != nil {
+		return nil, err
+	}
+	if err := s.groups(ctx, []group{{gemm.Inputs[0], []*onnx.Node{gemm}, at}}); err != nil {
+		return nil, err
+	}
+	return s.results, nil
+}
+
+// bindHead reads the matrix of the head.
+func (g *graph) bindHead() error {
+	name := g.m.Arch.HeadName()
+	w, err := g.m.floats(name)
+	if err != nil {
+		return err
+	}
+	g.fixed[name] = floats(w, g.m.Arch.VocabSize, g.m.Arch.HiddenSize)
+	return nil
+}
+
+// Logits computes what follows the last layer, and gives [tokens, vocabSize]
+// of each text to f, in order. Another head may take the place of the model's.
+func (m *Model) Logits(ctx context.Context, s Stream, w Weights, f func(text int, logits []float32) error) error {
+	g, err := m.layer(m.Arch.NumHiddenLayers - 1)
+	if err != nil {
+		return err
+	}
+	if err := g.bindHead(); err != nil {
+		return err
+	}
+	values := g.values(w)
+	return each(ctx, len(s), func(i int) (map[string]eval.Value, error) {
+		return g.run(values, map[string]eval.Value{"hidden_out": g.hidden(s[i])}, "logits")
+	}, func(i int, v map[string]eval.Value) error { return f(i, v["logits"].F) })
 }

@@ -6,16 +6,17 @@
 package walk
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
+	"runtime"
+	"sync"
 
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/formats/onnx/eval"
 	"github.com/llima-build/llima/formats/tensor"
-	"github.com/llima-build/llima/internal/addr"
 )
 
 // Tensor returns a tensor of the checkpoint: its type, shape and bytes.
@@ -33,154 +34,169 @@ func (m *Model) params() arch.Params {
 	return arch.Params{ContextTokens: m.Tokens, GroupTokens: m.Tokens, MaskTokens: m.Tokens, ReturnLogits: true}
 }
 
-// Stream is the hidden state of every text at a layer's border, [tokens, hiddenSize] each.
+// Stream is the hidden state of every text at a layer's border, [tokens,
+// hiddenSize] each. Its memory is the caller's, and may be a file's: layers
+// write over it, and read and write a text as a whole, rising.
 type Stream [][]float32
 
-// Embed returns the stream that enters the first layer.
-func (m *Model) Embed(texts [][]int) (Stream, error) {
+// NewStream makes a stream for some texts, in one piece of memory.
+func (m *Model) NewStream(texts int) Stream {
+	return m.StreamOver(make([]float32, texts*m.Tokens*m.Arch.HiddenSize))
+}
+
+// StreamOver returns the stream that lies in memory, text after text.
+func (m *Model) StreamOver(memory []float32) Stream {
+	size := m.Tokens * m.Arch.HiddenSize
+	s := make(Stream, len(memory)/size)
+	for i := range s {
+		s[i] = memory[i*size : (i+1)*size : (i+1)*size]
+	}
+	return s
+}
+
+// Embed writes the stream that enters the first layer.
+func (m *Model) Embed(s Stream, texts [][]int) error {
 	name := m.Arch.EmbeddingName()
 	dt, shape, raw, err := m.Tensor(name)
 	if err != nil {
-		return nil, err
-	}
-	if len(shape) != 2 || shape[1] != m.Arch.HiddenSize {
-		return nil, fmt.Errorf("tensor %q has shape %v, want rows of %d", name, shape, m.Arch.HiddenSize)
+		return err
 	}
 	width := m.Arch.HiddenSize
+	if len(shape) != 2 || shape[1] != width {
+		return fmt.Errorf("tensor %q has shape %v, want rows of %d", name, shape, width)
+	}
+	if len(s) != len(texts) {
+		return fmt.Errorf("llima: internal error: a stream of %d for %d texts", len(s), len(texts))
+	}
 	rowBytes := width * dt.Bytes()
-	var out Stream
 	for i, ids := range texts {
 		if len(ids) != m.Tokens {
-			return nil, fmt.Errorf("text %d has %d tokens, want %d", i, len(ids), m.Tokens)
+			return fmt.Errorf("text %d has %d tokens, want %d", i, len(ids), m.Tokens)
 		}
-		h := make([]float32, len(ids)*width)
 		for t, id := range ids {
 			if id < 0 || id >= shape[0] {
-				return nil, fmt.Errorf("text %d: token %d is outside the vocabulary of %d", i, id, shape[0])
+				return fmt.Errorf("text %d: token %d is outside the vocabulary of %d", i, id, shape[0])
 			}
-			if err := tensor.ToF32(h[t*width:(t+1)*width], raw[id*rowBytes:(id+1)*rowBytes], dt); err != nil {
-				return nil, fmt.Errorf("tensor %q: row %d: %w", name, id, err)
+			row := s[i][t*width : (t+1)*width]
+			if err := tensor.ToF32(row, raw[id*rowBytes:(id+1)*rowBytes], dt); err != nil {
+				return fmt.Errorf("tensor %q: row %d: %w", name, id, err)
+			}
+			for j, v := range row {
+				if row[j] = float32(v * m.Arch.EmbeddingScale); !finite(row[j]) {
+					return fmt.Errorf("tensor %q: row %d, column %d: %v is not finite", name, id, j, v)
+				}
 			}
 		}
-		for j := range h {
-			h[j] *= m.Arch.EmbeddingScale
-		}
-		out = append(out, h)
 	}
-	return out, nil
+	return nil
 }
+
+func finite(f float32) bool { return !math.IsNaN(float64(f)) && !math.IsInf(float64(f), 0) }
 
 // Weights holds matrices that take the place of the checkpoint's, [N, K] by name.
 type Weights map[string][]float32
 
-// part is the graph of a part, with matrices that can be replaced.
-type part struct {
-	m     *Model
-	model *onnx.Model
+// values gives weights the shapes that a graph has for them.
+func (g *graph) values(w Weights) map[string]eval.Value {
+	out := map[string]eval.Value{}
+	for name, f := range w {
+		if v, ok := g.fixed[name]; ok {
+			v.F = f
+			out[name] = v
+		}
+	}
+	return out
 }
 
-// graph builds the float graph of a part; its matrices are F32, so that
-// replaced ones fit.
-func (m *Model) graph(id addr.PartID) (*part, error) {
-	look := func(name string) (tensor.DType, []int, onnx.External, error) {
-		dt, shape, raw, err := m.Tensor(name)
-		if err != nil {
-			return 0, nil, onnx.External{}, err
-		}
-		n := int64(len(raw))
-		if len(shape) == 2 {
-			dt, n = tensor.F32, n/int64(dt.Bytes())*4
-		}
-		return dt, shape, onnx.External{Location: name, Length: n}, nil
+// Advance moves a stream through a layer with the given weights, those of the
+// checkpoint where there are none: a layer that stays as it is, or one whose
+// codes are known.
+func (m *Model) Advance(ctx context.Context, index int, s Stream, w Weights) error {
+	g, err := m.layer(index)
+	if err != nil {
+		return fmt.Errorf("layer %d: %w", index, err)
 	}
-	graphs, err := m.Arch.Build(id, m.params(), look)
+	values := g.values(w)
+	return each(ctx, len(s), func(i int) (map[string]eval.Value, error) {
+		return g.run(values, map[string]eval.Value{"hidden": g.hidden(s[i])}, "hidden_out")
+	}, func(i int, v map[string]eval.Value) error {
+		copy(s[i], v["hidden_out"].F)
+		return m.check(index, i, "hidden state", s[i])
+	})
+}
+
+func (g *graph) hidden(f []float32) eval.Value { return floats(f, g.m.Tokens, g.m.Arch.HiddenSize) }
+
+// check reports an activation that is not finite.
+func (m *Model) check(layer, text int, name string, f []float32) error {
+	for i, v := range f {
+		if !finite(v) {
+			width := len(f) / m.Tokens
+			return fmt.Errorf("layer %d: text %d, token %d: %s: element %d is %v", layer, text, i/width, name, i%width, v)
+		}
+	}
+	return nil
+}
+
+// each computes something for every text below n, a few at once, and takes
+// what came out in order.
+func each[T any](ctx context.Context, n int, compute func(i int) (T, error), take func(i int, v T) error) error {
+	width := runtime.GOMAXPROCS(0)
+	results, errs := make([]T, width), make([]error, width)
+	for first := 0; first < n; first += width {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		part := min(width, n-first)
+		var wg sync.WaitGroup
+		for j := range part {
+			wg.Go(func() { results[j], errs[j] = compute(first + j) })
+		}
+		wg.Wait()
+		for j := range part {
+			if errs[j] != nil {
+				return fmt.Errorf("text %d: %w", first+j, errs[j])
+			}
+			if err := take(first+j, results[j]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// data reads a tensor of the checkpoint as the graphs declare it: matrices in F32.
+func (m *Model) data(name string) ([]byte, error) {
+	values, err := m.floats(name)
 	if err != nil {
 		return nil, err
 	}
-	if len(graphs) != 1 {
-		return nil, fmt.Errorf("llima: internal error: %v has %d graphs", id, len(graphs))
+	if _, shape, raw, err := m.Tensor(name); err != nil || len(shape) != 2 {
+		return raw, err
 	}
-	return &part{m: m, model: graphs[0].Model}, nil
+	out := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
+	}
+	return out, nil
 }
 
-// data returns what reads external tensors, replaced ones first.
-func (m *Model) data(w Weights) func(string) ([]byte, error) {
-	return func(name string) ([]byte, error) {
-		values, replaced := w[name]
-		if !replaced {
-			dt, shape, raw, err := m.Tensor(name)
-			if err != nil || len(shape) != 2 || dt == tensor.F32 {
-				return raw, err
-			}
-			if values, err = m.floats(name); err != nil {
-				return nil, err
-			}
-		}
-		out := make([]byte, 4*len(values))
-		for i, v := range values {
-			binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
-		}
-		return out, nil
-	}
-}
-
-// run computes values of the part's graph.
-func (p *part) run(w Weights, in map[string]eval.Value, want ...string) (map[string]eval.Value, error) {
-	g, err := prune(p.model, in, want)
+// floats returns a tensor in float32; all of it is finite.
+func (m *Model) floats(name string) ([]float32, error) {
+	dt, shape, raw, err := m.Tensor(name)
 	if err != nil {
 		return nil, err
 	}
-	used := map[string]eval.Value{}
-	for _, v := range g.Graph.Inputs {
-		used[v.Name] = in[v.Name]
+	out := make([]float32, len(raw)/dt.Bytes())
+	if err := tensor.ToF32(out, raw, dt); err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", name, err)
 	}
-	return eval.Run(g, p.m.data(w), used)
-}
-
-// prune returns the nodes that some values of a graph need, from inputs that
-// are given: also values within the graph.
-func prune(m *onnx.Model, given map[string]eval.Value, want []string) (*onnx.Model, error) {
-	g := &m.Graph
-	types := map[string]onnx.ValueInfo{}
-	for _, list := range [][]onnx.ValueInfo{g.Inputs, g.Values, g.Outputs} {
-		for _, v := range list {
-			types[v.Name] = v
+	for i, v := range out {
+		if !finite(v) {
+			width := shape[len(shape)-1]
+			return nil, fmt.Errorf("tensor %q: row %d, column %d: %v is not finite", name, i/width, i%width, v)
 		}
 	}
-	out := &onnx.Model{Opset: m.Opset, Producer: m.Producer, Graph: onnx.Graph{Name: g.Name}}
-	needed := map[string]bool{}
-	for _, name := range want {
-		v, ok := types[name]
-		if !ok {
-			return nil, fmt.Errorf("llima: internal error: graph %q has no value %q", g.Name, name)
-		}
-		out.Graph.Outputs = append(out.Graph.Outputs, v)
-		needed[name] = true
-	}
-	for _, n := range slices.Backward(g.Nodes) {
-		if !slices.ContainsFunc(n.Outputs, func(o string) bool {
-			_, isGiven := given[o]
-			return needed[o] && !isGiven
-		}) {
-			continue
-		}
-		out.Graph.Nodes = append(out.Graph.Nodes, n)
-		for _, in := range n.Inputs {
-			needed[in] = true
-		}
-	}
-	slices.Reverse(out.Graph.Nodes)
-	for name := range given {
-		if needed[name] {
-			out.Graph.Inputs = append(out.Graph.Inputs, types[name])
-		}
-	}
-	for i := range g.Initializers {
-		if needed[g.Initializers[i].Name] {
-			out.Graph.Initializers = append(out.Graph.Initializers, g.Initializers[i])
-		}
-	}
-	out.Graph.Values = g.Values
 	return out, nil
 }
 

@@ -70,6 +70,10 @@ func (t *Tokenizer) IsSpecial(id int) bool {
 	return id >= 0 && id < len(t.special) && t.special[id]
 }
 
+// Prefix returns the ids that Encode puts before a text with addSpecial, a
+// token for its beginning as a rule; none where the file asks for none.
+func (t *Tokenizer) Prefix() []int { return slices.Clone(t.prefix) }
+
 // Encode returns the ids of text. With addSpecial they include what the file
 // puts around a text, a token for its beginning as a rule. Tokens spelled out
 // in text become their ids either way. Bytes that are not UTF-8 count as

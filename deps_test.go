@@ -68,11 +68,11 @@ modalix/mpk:     internal/document
 modalix/emu/kern:
 modalix/emu:     modalix/isa modalix/emu/kern internal/cursor
 modalix/runtime: modalix/emu modalix/isa formats/tensor formats/npy formats/tokenizer formats/chat internal/addr internal/document internal/mmap
-modalix/measure: modalix/runtime internal/addr internal/document
+modalix/measure: modalix/runtime formats/chat formats/dataset internal/addr internal/document
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor
-cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format hcl/lockfile hcl/vendor planner executor executor/store executor/stage formats/checkpoint formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/runtime
+cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format hcl/lockfile hcl/vendor planner executor executor/store executor/stage formats/checkpoint formats/dataset formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/measure modalix/runtime
 cmd/llima:         cmd/internal/cli
 cmd/llima-compile: cmd/internal/cli
 `

@@ -130,3 +130,7 @@ func (m *Model) addCarried(p Part) (*Target, error) {
 	}
 	return t, t.addTensors(tensors...)
 }
+
+// Carried reports whether the model's weights are those of its source as they
+// are, so that precisions do not apply.
+func (m *Model) Carried() bool { return m.carried() != nil }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/llima-build/llima/formats/source"
@@ -61,6 +62,9 @@ func (m *Model) addTargets() error {
 		}
 	}
 	m.shareFilters(programs)
+	if m.Config.Hidden {
+		return m.addPackage(slices.DeleteFunc(all, func(t *Target) bool { return t.Addr.Stage != addr.Devkit && t.Addr.Stage != addr.Compile }))
+	}
 	for l := range m.Arch.NumHiddenLayers {
 		if len(byLayer[l]) > 0 {
 			all = append(all, m.addMPK(fmt.Sprintf("layer_%d", l), byLayer[l]))
@@ -208,7 +212,7 @@ func (m *Model) addPackage(deps []*Target) error {
 	t.where("future_token_mask_size", m.Config.MaskRange)
 	t.Params.Set("precisions", m.Precisions())
 	t.Params.Set("external_data", m.Config.ExternalData)
-	if m.Format != source.HF {
+	if m.Format != source.HF || m.Config.Hidden {
 		return nil // no float graphs refer to its files
 	}
 	for _, name := range m.Checkpoint.Files() {

@@ -178,7 +178,13 @@ type Eval struct {
 
 // Gate is how far a model may be from its BF16 reference.
 type Gate interface {
-	// MaxDelta returns the bound in the metric's own unit; given is false
-	// where the file states none.
-	MaxDelta(f Footprint) (delta float64, given bool, diags diag.List)
+	// MaxDelta evaluates the bound for a model that takes f.
+	MaxDelta(f Footprint) (MaxDelta, diag.List)
+}
+
+// MaxDelta is an evaluated bound of an eval block.
+type MaxDelta struct {
+	Given bool    // false where the file states none
+	Value float64 // in the metric's own unit: perplexity, or nats
+	Range diag.Range
 }

@@ -94,6 +94,10 @@ type Model struct {
 	GroupRange          diag.Range
 	MaskRange           diag.Range
 
+	// Hidden is a model that is built to be measured: only what runs is made,
+	// for every part, and it is published into the store.
+	Hidden bool
+
 	Rules        Rules
 	Adapters     []Adapter
 	Vision       *Vision       // nil where absent, as those below

@@ -105,13 +105,13 @@ func (l *Limits) Limits(f config.Footprint) (config.Limits, diag.List) {
 }
 
 // MaxDelta implements [config.Gate].
-func (l *Limits) MaxDelta(f config.Footprint) (delta float64, given bool, diags diag.List) {
-	v, _, diags := l.value("max_delta", f)
+func (l *Limits) MaxDelta(f config.Footprint) (config.MaxDelta, diag.List) {
+	v, at, diags := l.value("max_delta", f)
 	if v.IsNull() {
-		return 0, false, diags
+		return config.MaxDelta{}, diags
 	}
-	delta, _ = v.AsBigFloat().Float64()
-	return delta, true, diags
+	delta, _ := v.AsBigFloat().Float64()
+	return config.MaxDelta{Given: true, Value: delta, Range: at}, diags
 }
 
 // SizeOf returns the bytes of a checked value of kind [Size], 0 where it is

@@ -145,7 +145,7 @@ var Root = &Block{Blocks: []*Block{
 			{Name: "revision", Kind: String},
 		}},
 	}},
-	{Type: "eval", Labelled: true, CheckOnly: true, Attributes: []Attribute{
+	{Type: "eval", Labelled: true, Attributes: []Attribute{
 		{Name: "model", Kind: Any, Required: true, Static: true},
 		{Name: "dataset", Kind: String, Required: true},
 		{Name: "metric", Kind: Enum, Required: true, Values: []string{"perplexity", "kl"}},

@@ -150,11 +150,11 @@ func TestEvals(t *testing.T) {
 	if got := cfg.Evals[1].Models; !slices.Equal(got, []string{"a-2048-x"}) {
 		t.Errorf("Evals[1].Models = %q", got)
 	}
-	if delta, given, diags := cfg.Evals[0].Gate.MaxDelta(config.Footprint{SizeBytes: 2 << 30}); delta != 0.25 || !given || diags != nil {
-		t.Errorf("MaxDelta = %g %v %v, want 0.25", delta, given, diags)
+	if d, diags := cfg.Evals[0].Gate.MaxDelta(config.Footprint{SizeBytes: 2 << 30}); d.Value != 0.25 || !d.Given || d.Range.Start.Line == 0 || diags != nil {
+		t.Errorf("MaxDelta = %+v %v, want 0.25", d, diags)
 	}
-	if _, given, diags := cfg.Evals[1].Gate.MaxDelta(config.Footprint{}); given || diags != nil {
-		t.Errorf("MaxDelta of a gate without one = %v %v", given, diags)
+	if d, diags := cfg.Evals[1].Gate.MaxDelta(config.Footprint{}); d.Given || diags != nil {
+		t.Errorf("MaxDelta of a gate without one = %+v %v", d, diags)
 	}
 }
 

@@ -115,8 +115,8 @@ cache { max_size = bytes("1GiB") }
 			t.Errorf("model %s: %d unsupported, want %d: %v", cfg.Models[i].Name, len(got), want, got)
 		}
 	}
-	if len(cfg.Unsupported) != 2 {
-		t.Errorf("%d unsupported, want 2: %v", len(cfg.Unsupported), cfg.Unsupported)
+	if len(cfg.Unsupported) != 1 {
+		t.Errorf("%d unsupported, want 1: %v", len(cfg.Unsupported), cfg.Unsupported)
 	}
 	if o := cfg.Models[0].Origin; o.Repo != "org/name" || o.Revision != "main" {
 		t.Errorf("Origin = %+v", o)

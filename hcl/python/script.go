@@ -209,7 +209,7 @@ func (s *Script) resolveErrors(err error, f *syntax.File, names starlark.StringD
 	if !ok {
 		return diag.List{s.failure(err)}
 	}
-	known := slices.DeleteFunc(slices.Concat(names.Keys(), starlark.Universe.Keys(), defined(f.Stmts)), unspeakable)
+	known := slices.Concat(slices.Collect(keysOf(names)), slices.Collect(keysOf(starlark.Universe)), defined(f.Stmts))
 	var out diag.List
 	for _, e := range list {
 		at := s.place(e.Pos)
@@ -229,10 +229,18 @@ func (s *Script) resolveErrors(err error, f *syntax.File, names starlark.StringD
 	return out
 }
 
-// unspeakable reports whether no script can spell a name; those of [ours] are.
-func unspeakable(name string) bool {
-	first := name[0]
-	return first != '_' && (first|0x20 < 'a' || first|0x20 > 'z')
+// keysOf yields the names that a script can spell.
+func keysOf(d starlark.StringDict) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, name := range d.Keys() {
+			if first := name[0]; first != '_' && (first|0x20 < 'a' || first|0x20 > 'z') {
+				continue
+			}
+			if !yield(name) {
+				return
+			}
+		}
+	}
 }
 
 // defined lists the names that the top of a file defines.

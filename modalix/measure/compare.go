@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/llima-build/llima/formats/dataset"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/modalix/runtime"
 )
@@ -20,7 +21,7 @@ type Options struct {
 	// Reference is what Model is compared with, another Model than that; nil
 	// gives perplexity only.
 	Reference *Model
-	Windows   []Window
+	Windows   []dataset.Window
 	Phase     addr.Phase
 	// Progress, which may be nil, is told how many tokens have been read of all
 	// that will be, of one model.
@@ -62,7 +63,7 @@ func Compare(ctx context.Context, o Options) (*Result, error) {
 	}
 	for _, w := range o.Windows {
 		c.total += len(w.IDs)
-		c.tokens += w.Scored()
+		c.tokens += scored(w)
 	}
 	for _, w := range o.Windows {
 		if err := c.window(ctx, w); err != nil {
@@ -103,7 +104,7 @@ func (r *rows) take(n int) (out [][]float32) {
 }
 
 // window scores one window.
-func (c *comparison) window(ctx context.Context, w Window) error {
+func (c *comparison) window(ctx context.Context, w dataset.Window) error {
 	var model, reference rows
 	var err error
 	if model.sequence, err = c.Model.Sequence(c.Phase, w.IDs); err != nil {
@@ -126,7 +127,7 @@ func (c *comparison) window(ctx context.Context, w Window) error {
 			n = min(n, len(reference.left))
 		}
 		got, want := model.take(n), reference.take(n)
-		skip := min(max(w.First-1-at, 0), n)
+		skip := min(max(w.First-at, 0), n)
 		end := min(n, len(w.IDs)-1-at) // nothing follows the last token
 		if skip < end {
 			found, err := c.score(got[skip:end], want, skip, w.IDs[at+skip+1:])
@@ -147,7 +148,7 @@ func (c *comparison) window(ctx context.Context, w Window) error {
 			c.Progress(c.done, c.total)
 		}
 	}
-	n := float64(w.Scored())
+	n := float64(scored(w))
 	c.means.nll = append(c.means.nll, sum.nll/n)
 	c.means.refNLL = append(c.means.refNLL, sum.refNLL/n)
 	c.means.delta = append(c.means.delta, (sum.nll-sum.refNLL)/n)

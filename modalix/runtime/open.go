@@ -128,6 +128,9 @@ const again = "\n  build it again:\n    llima build"
 // Config returns the model's configuration.
 func (m *Model) Config() Language { return m.cfg }
 
+// Tokenizer returns the model's tokenizer.
+func (m *Model) Tokenizer() *tokenizer.Tokenizer { return m.tok }
+
 // Encode returns the token ids of a text, with the special tokens that the
 // tokenizer puts around one.
 func (m *Model) Encode(text string) []int { return m.tok.Encode(text, true) }

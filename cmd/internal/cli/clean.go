@@ -129,7 +129,7 @@ func (f *cleanFlags) collect(st *store.Store, cfg *config.Config, patterns []str
 		}
 	}
 	if f.orphans {
-		if err := sweep.Orphans(models); err != nil {
+		if err := sweep.Orphans(append(models, hiddenNames(cfg)...)); err != nil {
 			return nil, err
 		}
 	}

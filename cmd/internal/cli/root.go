@@ -171,7 +171,8 @@ only what is stale.
 
 Exit codes: 0 done; 1 an action failed; 2 plan --exit-code with work pending;
 3 fmt --check with files to format; 4 configuration or usage; 5 another build
-holds the lock; 6 a budget is exceeded; 130 interrupted.`,
+holds the lock; 6 a budget or the bound of an eval is exceeded; 130
+interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noCommand,
@@ -186,7 +187,7 @@ holds the lock; 6 a budget is exceeded; 130 interrupted.`,
 	commands := []*cobra.Command{
 		newInit(env), newValidate(env), newFmt(env), newConsole(env), newPlan(env), newBuild(env), newWhy(env), newGraph(env), newLock(env), newImport(env),
 		newClean(env),
-		newRun(env), newObjdump(env), newVersion(env), newCompletion(env),
+		newRun(env), newEval(env), newObjdump(env), newVersion(env), newCompletion(env),
 	}
 	for _, c := range commands {
 		if name := c.Name(); name == "plan" || name == "build" || name == "why" {

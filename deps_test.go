@@ -33,7 +33,8 @@ formats/onnx:        internal/cursor
 formats/onnx/eval:   formats/onnx formats/tensor internal/ordered
 formats/tokenizer:   internal/document
 formats/chat:
-formats/dataset:     formats/tokenizer
+formats/dataset:     formats/parquet formats/tokenizer
+formats/parquet:
 formats/checkpoint:  formats/tensor formats/safetensors internal/document
 formats/compressedtensors: formats/tensor formats/checkpoint
 formats/source: formats/checkpoint formats/compressedtensors formats/gguf formats/safetensors formats/tensor

@@ -21,7 +21,8 @@ const (
 
 const wantedFields = `want "text", "messages", "conversations", or "prompt" and "completion"`
 
-// object returns the text of a document that is a JSON object.
+// object returns the text of a document that is a JSON object; none where the
+// field for it is null.
 func (e *Encoder) object(raw []byte) (string, error) {
 	if raw[0] != '{' {
 		return "", fmt.Errorf("not a JSON object but %s; want one object a line, with %s", shown(raw), strings.TrimPrefix(wantedFields, "want "))
@@ -30,6 +31,7 @@ func (e *Encoder) object(raw []byte) (string, error) {
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return "", notJSON(raw, err)
 	}
+	names := slices.Sorted(maps.Keys(fields))
 	for name, v := range fields {
 		if string(v) == "null" {
 			delete(fields, name)
@@ -46,7 +48,10 @@ func (e *Encoder) object(raw []byte) (string, error) {
 		}
 		return text, nil
 	}
-	return "", noField(slices.Sorted(maps.Keys(fields)))
+	if _, err := pickFields("fields", names); err != nil {
+		return "", err
+	}
+	return "", nil
 }
 
 // notJSON says where a value that is not JSON goes wrong.
@@ -61,20 +66,30 @@ func notJSON(raw []byte, err error) error {
 	return &placedError{max(int(syntax.Offset)-1, 0), fmt.Errorf("not JSON: %w", err)}
 }
 
-// noField says which fields a document has instead.
-func noField(names []string) error {
-	const most = 8
+// pickFields returns the fields or columns that documents are taken from, of
+// those that there are.
+func pickFields(what string, names []string) ([]string, error) {
+	for _, name := range []string{fieldText, fieldMessages, fieldConversations} {
+		if slices.Contains(names, name) {
+			return []string{name}, nil
+		}
+	}
+	if slices.Contains(names, fieldPrompt) && slices.Contains(names, fieldCompletion) {
+		return []string{fieldPrompt, fieldCompletion}, nil
+	}
 	if len(names) == 0 {
-		return errors.New("no fields with a value; " + wantedFields)
+		return nil, fmt.Errorf("there are no %s; %s", what, wantedFields)
 	}
-	more := ""
+	const most = 8
+	more, few := "", names
 	if len(names) > most {
-		more, names = fmt.Sprintf(" and %d more", len(names)-most), names[:most]
+		more, few = fmt.Sprintf(" and %d more", len(names)-most), names[:most]
 	}
-	for i, n := range names {
-		names[i] = fmt.Sprintf("%q", cut(n))
+	var quoted []string
+	for _, n := range few {
+		quoted = append(quoted, fmt.Sprintf("%q", cut(n)))
 	}
-	return fmt.Errorf("the fields are %s%s; %s", strings.Join(names, ", "), more, wantedFields)
+	return nil, fmt.Errorf("the %s are %s%s; %s", what, strings.Join(quoted, ", "), more, wantedFields)
 }
 
 func (e *Encoder) field(name string, v json.RawMessage, fields map[string]json.RawMessage) (string, error) {
@@ -129,7 +144,7 @@ func (e *Encoder) chat(lists ...json.RawMessage) (string, error) {
 		messages = append(messages, list...)
 	}
 	if len(messages) == 0 {
-		return "", errors.New("the list has no message")
+		return "", nil
 	}
 	for i, m := range messages {
 		var err error

@@ -31,6 +31,7 @@ formats/gguf:        formats/tensor formats/tokenizer internal/cursor internal/m
 formats/npy:         formats/tensor internal/cursor
 formats/onnx:        internal/cursor
 formats/onnx/eval:   formats/onnx formats/tensor internal/ordered
+formats/onnx/gradient: formats/onnx formats/onnx/eval internal/ordered
 formats/tokenizer:   internal/document
 formats/chat:
 formats/dataset:     formats/parquet formats/tokenizer
@@ -43,7 +44,7 @@ formats/arch:        formats/tensor formats/onnx internal/addr internal/document
 quant:         formats/tensor
 quant/rewrite: formats/onnx formats/tensor quant
 quant/calib:   formats/tensor quant internal/ordered
-quant/walk:    formats/arch formats/onnx formats/onnx/eval formats/tensor internal/addr internal/ordered quant quant/calib
+quant/walk:    formats/arch formats/onnx formats/onnx/eval formats/onnx/gradient formats/tensor internal/addr internal/ordered quant quant/calib
 
 hcl/config: internal/addr internal/diag
 hcl/lang:   internal/addr internal/diag hcl/config

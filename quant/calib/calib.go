@@ -28,7 +28,10 @@ type Problem struct {
 	W    []float32 // [N, K]
 	Fit  Moments   // of the inputs that it is fitted to
 	Held *Moments  // of inputs that only choose between results; nil: none
-	Grad []float32 // [N, N]: mean of g·gᵀ, g the gradient of an output; nil: every output counts alike
+	// Grad is the mean of g·gᵀ, g the gradients of the outputs [N], in blocks
+	// along its diagonal, one after the other: [b, b] of [GradientBlock](N)
+	// outputs each, the last of what is left. nil: every output counts alike.
+	Grad []float32
 }
 
 // Moments are means over tokens. x is an input in the model whose earlier
@@ -45,6 +48,24 @@ type Inputs struct {
 	Cross []float32 // [K, K]: mean of f·xᵀ; nil: H, the streams are the same
 
 	solved sync.Map // what was computed of them, by what it is
+}
+
+// maxGradientBlock bounds how many outputs of a matrix are weighed together.
+const maxGradientBlock = 1024
+
+// GradientBlock returns the size of the blocks of gradients of n outputs.
+func GradientBlock(n int) int {
+	blocks := (n + maxGradientBlock - 1) / maxGradientBlock
+	return (n + blocks - 1) / blocks
+}
+
+// GradientSize returns the number of elements of all blocks for n outputs.
+func GradientSize(n int) int {
+	size := 0
+	for b := GradientBlock(n); n > 0; n -= b {
+		size += min(b, n) * min(b, n)
+	}
+	return size
 }
 
 // Settings are the constants of the method. Dampings are parts of the mean of
@@ -112,10 +133,7 @@ func Solve(p *Problem, formats []quant.Format, s Settings) ([]*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var g []float32
-	if p.Grad != nil {
-		g = narrow(damped(p.Grad, p.N, s.GradDamping))
-	}
+	g := p.gradient(s.GradDamping)
 	fit, held := p.judge(&p.Fit, g), p.judge(p.Held, g)
 	var out []*Result
 	for _, f := range formats {
@@ -210,7 +228,7 @@ func (p *Problem) check(formats []quant.Format) error {
 	if err := checkFloats("W", p.W, p.N, k, false); err != nil {
 		return err
 	}
-	if err := checkFloats("Grad", p.Grad, p.N, p.N, true); err != nil {
+	if err := checkFloats("Grad", p.Grad, 1, GradientSize(p.N), true); err != nil {
 		return err
 	}
 	if err := p.Fit.check("", p.N, k); err != nil {

@@ -137,11 +137,11 @@ type judge struct {
 	n, k  int
 	w, h  []float32
 	drift []float32 // [n, k]: W·(Cross - H) + Lag
-	g     []float32
+	g     blocks
 	power float64 // of the outputs
 }
 
-func (p *Problem) judge(m *Moments, g []float32) *judge {
+func (p *Problem) judge(m *Moments, g blocks) *judge {
 	if m == nil {
 		return nil
 	}
@@ -170,8 +170,7 @@ func (j *judge) terms(e []float32) (square, along float64) {
 	multiply(eh, e, j.h, j.n, j.k, j.k)
 	ge := e
 	if j.g != nil {
-		ge = make([]float32, len(e))
-		multiply(ge, j.g, e, j.n, j.n, j.k)
+		ge = j.g.times(e, j.k)
 	}
 	return dot(ge, eh), dot(ge, j.drift)
 }
@@ -221,4 +220,44 @@ func multiply(c, a, b []float32, n, m, k int) {
 		w := min(rows, n-first)
 		ordered.Multiply(ordered.Dense(c[first*k:], w, k), ordered.Dense(a[first*m:], w, m), ordered.Dense(b, m, k))
 	})
+}
+
+// block is a square on the diagonal of a matrix: its first row, and elements
+// [size, size].
+type block struct {
+	first, size int
+	data        []float32
+}
+
+// blocks are what a matrix consists of, but for zeros; nil is the identity.
+type blocks []block
+
+// gradient returns Grad, damped.
+func (p *Problem) gradient(damping float64) blocks {
+	if p.Grad == nil {
+		return nil
+	}
+	var out blocks
+	at := 0
+	for first, b := 0, GradientBlock(p.N); first < p.N; first += b {
+		n := min(b, p.N-first)
+		d := damped(p.Grad[at:at+n*n], n, damping)
+		if !(d[0] > 0) { // no gradient reaches these outputs: they count alike
+			for i := range n {
+				d[i*n+i] = 1
+			}
+		}
+		out = append(out, block{first, n, narrow(d)})
+		at += n * n
+	}
+	return out
+}
+
+// times returns the product with e [n, k].
+func (b blocks) times(e []float32, k int) []float32 {
+	out := make([]float32, len(e))
+	for _, x := range b {
+		multiply(out[x.first*k:], x.data, e[x.first*k:(x.first+x.size)*k], x.size, x.size, k)
+	}
+	return out
 }

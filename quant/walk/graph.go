@@ -126,6 +126,11 @@ func (g *graph) join(one *onnx.Graph) error {
 			}
 		}
 	}
+	for i := range one.Initializers { // but for matrices, whose values are fixed
+		if t := &one.Initializers[i]; t.External == nil || len(t.Dims) != 2 {
+			g.types[t.Name] = onnx.ValueInfo{Name: t.Name, DType: t.DType, Dims: t.Dims}
+		}
+	}
 	to.Nodes = append(to.Nodes, one.Nodes...)
 	to.Initializers = append(to.Initializers, one.Initializers...)
 	return nil

@@ -59,16 +59,21 @@ func (m *sums) moments() *calib.Moments {
 	return &calib.Moments{Inputs: &calib.Inputs{K: m.k, H: m.h, Cross: m.cross}, Lag: m.lag}
 }
 
-// add adds to sum [n, k] the products yᵀ·x of rows, on all cores.
+// add adds to sum [n, k] the products yᵀ·x of rows.
 func add(sum, y, x []float32, rows, n, k int) {
 	left := ordered.Transpose(ordered.Dense(y, rows, n))
-	const part = 64 // rows of the sum, which are independent
+	inRows(n, func(i, part int) {
+		ordered.Multiply(ordered.Dense(sum[i*k:], part, k), ordered.Dense(left.Data[i*rows:], part, rows), ordered.Dense(x, rows, k))
+	})
+}
+
+// inRows calls f for n rows, a part at a time, on all cores: i is the part's
+// first. No row's sums depend on the division.
+func inRows(n int, f func(i, part int)) {
+	const part = 64
 	var wg sync.WaitGroup
 	for i := 0; i < n; i += part {
-		w := min(part, n-i)
-		wg.Go(func() {
-			ordered.Multiply(ordered.Dense(sum[i*k:], w, k), ordered.Dense(left.Data[i*rows:], w, rows), ordered.Dense(x, rows, k))
-		})
+		wg.Go(func() { f(i, min(part, n-i)) })
 	}
 	wg.Wait()
 }

@@ -33,7 +33,7 @@ formats/onnx:        internal/cursor
 formats/onnx/eval:   formats/onnx formats/tensor internal/ordered
 formats/onnx/gradient: formats/onnx formats/onnx/eval internal/ordered
 formats/tokenizer:   internal/document
-formats/chat:
+formats/chat:        internal/document
 formats/dataset:     formats/parquet formats/tokenizer
 formats/parquet:
 formats/checkpoint:  formats/tensor formats/safetensors internal/document
@@ -58,9 +58,9 @@ hcl/lockfile: internal/diag hcl/lang
 planner/fingerprint:
 planner: internal/addr internal/diag hcl/config formats/arch formats/source formats/tensor quant planner/fingerprint
 
-executor/store: internal/addr internal/atomicio formats/source planner planner/fingerprint
+executor/store: internal/addr internal/atomicio internal/mmap formats/source planner planner/fingerprint
 executor:       internal/addr internal/mmap formats/source planner planner/fingerprint executor/store
-executor/stage: internal/addr internal/document executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/source formats/tensor formats/tokenizer quant quant/rewrite
+executor/stage: internal/addr internal/document internal/mmap formats/chat formats/dataset quant/calib quant/walk executor executor/store planner planner/fingerprint hcl/config formats/arch formats/npy formats/onnx formats/source formats/tensor formats/tokenizer quant quant/rewrite
 
 modalix/isa:
 modalix/ir:      formats/onnx formats/tensor

@@ -58,6 +58,33 @@ type Input struct {
 // several of them made alike stands once.
 func (a *Action) Inputs() []Input { return a.inputs }
 
+// Made lists what a target made that this one depends on, through others or
+// itself.
+func (a *Action) Made(t *planner.Target) []Input {
+	a.exec.mu.Lock()
+	defer a.exec.mu.Unlock()
+	var out []Input
+	for _, o := range a.exec.outputs[t] {
+		out = append(out, Input{From: t, Output: o})
+	}
+	return out
+}
+
+// Progress says how much of the run is done; it may be called by whichever
+// goroutine.
+func (a *Action) Progress(done, total int) {
+	a.exec.emit(Event{Kind: Advanced, Target: a.Target, Step: done, Steps: total})
+}
+
+// Scratch returns where the model's large files are kept that can be made
+// again.
+func (a *Action) Scratch() *store.Scratch { return a.exec.store.Scratch(a.Target.Addr.Model) }
+
+// Pass declares an input that is a blob as an output of its own.
+func (a *Action) Pass(name string, in Input) {
+	a.declare(planner.Output{Name: name, Digest: in.Digest, Size: in.Size})
+}
+
 // Bytes maps an input into memory until the action ends: a blob, or the
 // tensor of the checkpoint that it stands for.
 func (a *Action) Bytes(in Input) ([]byte, error) {

@@ -24,6 +24,7 @@ const (
 	Waiting  EventKind = iota // for another process's lock; Message says whose
 	Begun                     // locks are held, disks have room; Rooms and Expected say what lies ahead
 	Started                   // a target runs
+	Advanced                  // a target that runs has done Step of Steps
 	Finished                  // a target is fresh; State says how it became so
 	Failed                    // a target failed; Err, Message (its log's tail) and LogPath
 )
@@ -43,8 +44,10 @@ type Event struct {
 	// Expected is how long targets that may run took last time, 0 for those
 	// that never ran.
 	Expected map[*planner.Target]time.Duration
-	Done     int // targets finished
-	Total    int
+	// Step of Steps are done of a target, in units of its own.
+	Step, Steps int
+	Done        int // targets finished
+	Total       int
 }
 
 // Options says how to build.

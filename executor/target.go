@@ -255,6 +255,9 @@ func (b *build) inputs(t *planner.Target) []Input {
 	seen := map[string]bool{}
 	for _, d := range t.Deps {
 		for _, o := range b.outputs[d] {
+			if !t.Reads(d, o.Name) {
+				continue
+			}
 			if name := planner.InputName(d, o); !seen[name] {
 				seen[name] = true
 				out = append(out, Input{From: d, Output: o})

@@ -118,7 +118,7 @@ func (d *Decision) read(deps [][]Output, facts Facts) (unknown map[*Target]bool,
 			continue
 		}
 		// Targets that share a result share its list: once is enough.
-		if len(outputs) > 0 {
+		if len(outputs) > 0 && t.Picks == nil {
 			m := made{t.Deps[i].Addr.Stage, &outputs[0]}
 			if seen[m] {
 				continue
@@ -126,6 +126,9 @@ func (d *Decision) read(deps [][]Output, facts Facts) (unknown map[*Target]bool,
 			seen[m] = true
 		}
 		for _, o := range outputs {
+			if !t.Reads(t.Deps[i], o.Name) {
+				continue
+			}
 			p.Inputs = append(p.Inputs, fingerprint.Input{Name: InputName(t.Deps[i], o), Digest: o.Digest})
 		}
 	}
@@ -185,10 +188,12 @@ func isUpstream(name string) bool {
 	return ok
 }
 
-// place adds the place in the configuration that set a changed parameter.
+// place adds the place in the configuration that set a changed parameter, or
+// named a changed file.
 func (t *Target) place(reasons []fingerprint.Reason) []fingerprint.Reason {
 	for i := range reasons {
-		if reasons[i].Code == fingerprint.ParamChanged {
+		switch reasons[i].Code { //nolint:exhaustive // the others have no place
+		case fingerprint.ParamChanged, fingerprint.InputChanged:
 			reasons[i].Where = t.Where[reasons[i].Name]
 		}
 	}

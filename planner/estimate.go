@@ -1,6 +1,10 @@
 package planner
 
-import "time"
+import (
+	"time"
+
+	"github.com/llima-build/llima/internal/addr"
+)
 
 // Wall estimates how long a build takes with that many jobs, from how long
 // targets took when they ran last or, where that is not known, the others of
@@ -15,20 +19,27 @@ func (p *Plan) Wall(jobs int) (sum time.Duration, known bool) {
 		}
 	}
 	known = true
-	millis := int64(0)
+	millis, longest := int64(0), int64(0)
+	inTurn := map[*Model]int64{} // calibration: layer after layer
 	for _, d := range p.Decisions {
-		stage := d.Target.Addr.Stage
+		stage, takes := d.Target.Addr.Stage, int64(0)
 		switch {
 		case d.State != Run && d.State != MayRun:
+			continue
 		case d.LastMillis > 0:
-			millis += d.LastMillis
+			takes = d.LastMillis
 		case count[stage] > 0:
-			millis += total[stage] / count[stage]
+			takes = total[stage] / count[stage]
 		default:
 			known = false
 		}
+		millis += takes
+		if stage == addr.Calibrate {
+			inTurn[d.Target.Model] += takes
+			longest = max(longest, inTurn[d.Target.Model])
+		}
 	}
-	return time.Duration(millis) * time.Millisecond / time.Duration(max(jobs, 1)), known
+	return time.Duration(max(millis/int64(max(jobs, 1)), longest)) * time.Millisecond, known
 }
 
 // Of returns the decision on a target of the plan, nil where it is not in it.

@@ -1,6 +1,8 @@
 package planner
 
 import (
+	"slices"
+
 	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/formats/source"
 	"github.com/llima-build/llima/hcl/config"
@@ -18,8 +20,17 @@ type Target struct {
 	Force   bool              // run even where nothing has changed
 	Sources []Source          // from outside the build
 	Deps    []*Target         // whose outputs it reads
-	Model   *Model
-	Part    addr.PartID // for targets of one part
+	// Picks names the outputs that it reads of a dependency, where it does not
+	// read all of them.
+	Picks map[*Target][]string
+	Model *Model
+	Part  addr.PartID // for targets of one part
+}
+
+// Reads reports whether a target reads an output of a dependency.
+func (t *Target) Reads(from *Target, output string) bool {
+	names, some := t.Picks[from]
+	return !some || slices.Contains(names, output)
 }
 
 // SourceKind says what of a file a source is.
@@ -51,6 +62,9 @@ type Model struct {
 	Checkpoint *source.Model // nil where only the configuration was read
 	Parts      []Part
 	Targets    []*Target // in the order of the pipeline
+	// Calibration is the targets that quantise by data: that of the dataset,
+	// then those of the layers.
+	Calibration []*Target
 
 	sizes   map[sizeClass]int64
 	tensors map[addr.PartID][]arch.TensorShape

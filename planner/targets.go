@@ -19,7 +19,7 @@ import (
 // Versions of the stages: raised by hand when the same inputs give other
 // bytes. Golden outputs guard them.
 var stageVersions = map[addr.Stage]int{
-	addr.Devkit: 1, addr.ONNX: 1, addr.Quantize: 1, addr.ModelSDKDirect: 1, addr.SourceToQuant: 1, addr.Compile: 3, addr.MPK: 1, addr.Package: 1,
+	addr.Devkit: 1, addr.ONNX: 1, addr.Calibrate: 1, addr.Quantize: 1, addr.ModelSDKDirect: 1, addr.SourceToQuant: 1, addr.Compile: 3, addr.MPK: 1, addr.Package: 1,
 }
 
 // target adds a target to the model.
@@ -38,6 +38,9 @@ func (m *Model) addTargets() error {
 	}
 	devkit, err := m.addDevkit()
 	if err != nil {
+		return err
+	}
+	if err := m.addCalibration(); err != nil {
 		return err
 	}
 	all := []*Target{devkit}
@@ -94,18 +97,27 @@ func (m *Model) addDevkit() (*Target, error) {
 		t.Params.Set("convert", m.Config.Convert)
 		return t, t.addTensors(m.Arch.EmbeddingName())
 	}
-	for _, name := range m.Checkpoint.AuxNames() {
-		path := filepath.Join(m.Checkpoint.Dir(), name)
+	if err := t.addFiles(m.Checkpoint.AuxNames()...); err != nil {
+		return nil, err
+	}
+	return t, t.addTensors(m.Arch.EmbeddingName())
+}
+
+// addFiles makes a target read those small files of a checkpoint that there
+// are.
+func (t *Target) addFiles(names ...string) error {
+	for _, name := range names {
+		path := filepath.Join(t.Model.Checkpoint.Dir(), name)
 		switch st, err := os.Stat(path); {
 		case err == nil && !st.Mode().IsRegular(): // reading a pipe would wait
-			return nil, fmt.Errorf("%s is not a regular file", path)
+			return fmt.Errorf("%s is not a regular file", path)
 		case err == nil:
 			t.Sources = append(t.Sources, Source{Name: "file/" + name, Path: path})
 		case !errors.Is(err, fs.ErrNotExist):
-			return nil, err
+			return err
 		}
 	}
-	return t, t.addTensors(m.Arch.EmbeddingName())
+	return nil
 }
 
 func (t *Target) where(param string, r diag.Range) { t.Where[param] = r.String() }
@@ -123,6 +135,7 @@ func (m *Model) addPart(p Part) ([]*Target, error) {
 		quantize := m.target(addr.Quantize, unit, onnx)
 		if p.ID.Part != addr.Cache { // nothing in it has a precision
 			m.formatParams(quantize, &p)
+			m.calibrateQuantize(quantize, &p)
 		}
 		if err := quantize.addTensors(m.tensorNames(p.ID)...); err != nil {
 			return nil, err
@@ -210,6 +223,7 @@ func (m *Model) addPackage(deps []*Target) error {
 	t.where("context_length", m.Config.ContextRange)
 	t.where("language_group_size", m.Config.GroupRange)
 	t.where("future_token_mask_size", m.Config.MaskRange)
+	m.calibrateReports(t)
 	t.Params.Set("precisions", m.Precisions())
 	t.Params.Set("external_data", m.Config.ExternalData)
 	if m.Format != source.HF || m.Config.Hidden {

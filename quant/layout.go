@@ -2,6 +2,8 @@ package quant
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 
 	"github.com/llima-build/llima/formats/tensor"
 )
@@ -69,6 +71,36 @@ func Encode(codes []int8, scales []uint16, n, k int, f Format) []byte {
 	copy(out, encodeCodes(codes, n, k, f.Bits))
 	copy(out[f.ScalesOffset(n, k):], encodeScales(scales, n))
 	return out
+}
+
+// Decode reads what Encode lays out.
+func Decode(b []byte, n, k int, f Format) (codes []int8, scales []uint16, err error) {
+	if err := errors.Join(f.Check(), checkMatrix(n, k)); err != nil {
+		return nil, nil, err
+	}
+	if f.Bits == 16 || int64(len(b)) != f.SizeBytes(n, k) {
+		return nil, nil, fmt.Errorf("quant: %d bytes, want %d of a matrix [%d, %d] in %v", len(b), f.SizeBytes(n, k), n, k, f)
+	}
+	codes = make([]int8, n*k)
+	for j := range k {
+		for i := range n {
+			if f.Bits == 8 {
+				codes[i*k+j] = int8(b[j*n+i])
+				continue
+			}
+			at := j*n + i
+			codes[i*k+j] = int8(b[at/2]<<(4*(1-at%2))) >> 4
+		}
+	}
+	groups := f.Groups(k)
+	scales = make([]uint16, n*groups)
+	at := f.ScalesOffset(n, k)
+	for g := range groups {
+		for i := range n {
+			scales[i*groups+g] = binary.LittleEndian.Uint16(b[at+2*int64(g*n+i):])
+		}
+	}
+	return codes, scales, nil
 }
 
 // EncodeCoded lays out a matrix that a source holds as codes in the same way,

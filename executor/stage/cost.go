@@ -2,6 +2,8 @@ package stage
 
 import (
 	"os"
+	"runtime"
+	"strconv"
 
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/source"
@@ -116,7 +118,9 @@ func (c *coster) cost(t *planner.Target) executor.Cost {
 	case addr.Package:
 		cost.OutputBytes, cost.LinkBytes = c.published(t)
 		cost.StoreBytes = int64(256*len(m.Parts)) + graphText // precision.json and index.json
-	case addr.Calibrate, addr.Adapter:
+	case addr.Calibrate:
+		c.calibrate(t, &cost)
+	case addr.Adapter:
 	}
 	return cost
 }
@@ -321,4 +325,38 @@ func (c *coster) unknownOutputs(d *planner.Target, seen map[string]bool) (copied
 	}
 	seen[shape(d)] = true
 	return copied, linked
+}
+
+// calibrate bounds what a target of CALIBRATE takes: on the disk codes, and
+// once for all layers the streams, of which those of two borders are kept and
+// two are being made; in memory what the widest matrix needs, and what each
+// worker computes of a text.
+func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
+	m := t.Model
+	samples, tokens := int64(m.Config.Calibration.Samples), int64(m.Config.Calibration.SampleTokens)
+	if t.Addr.Unit == planner.CalibrateData {
+		cost.StoreBytes = 4*samples*tokens + graphText + 6*4*samples*tokens*int64(m.Arch.HiddenSize)
+		cost.MemoryBytes += 64 * samples * tokens
+		return
+	}
+	layer, err := strconv.Atoi(t.Addr.Unit)
+	if err != nil {
+		return
+	}
+	cost.StoreBytes = graphText
+	widest, outputs := int64(m.Arch.HiddenSize), int64(0)
+	for _, w := range m.Wanted(layer) {
+		src, _ := m.Checkpoint.Weight(w.Tensor)
+		n, k := src.Shape[0], src.Shape[1]
+		widest, outputs = max(widest, int64(k)), max(outputs, int64(n)*int64(k))
+		for _, f := range w.Formats {
+			if c.once(w.Tensor + " " + f.String()) {
+				cost.StoreBytes += f.SizeBytes(n, k)
+			}
+			cost.StoreBytes += graphText / 8 // of the report
+		}
+	}
+	each := tokens * int64(8*m.Arch.HiddenSize+4*m.Arch.IntermediateSize) * 4
+	attention := tokens * tokens * 4 * 4
+	cost.MemoryBytes += widest*widest*40 + outputs*24 + int64(runtime.GOMAXPROCS(0))*(each+attention)
 }

@@ -33,6 +33,9 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 	var entries []store.Entry
 	has := map[addr.Stage]bool{}
 	for _, in := range a.Inputs() {
+		if in.From.Addr.Stage == addr.Calibrate {
+			continue // one document for all
+		}
 		has[in.From.Addr.Stage] = true
 		folder, ok := folders[in.From.Addr.Stage]
 		if !ok {
@@ -63,11 +66,16 @@ func (pack) Run(_ context.Context, a *executor.Action) error {
 		}
 		entries = append(entries, store.Entry{Path: "onnx_files/" + name, Source: digest, File: src.Path})
 	}
+	calibration, err := calibrationOf(a)
+	if err != nil {
+		return err
+	}
 	for _, doc := range []struct {
 		path   string
 		wanted bool
 		value  any
 	}{
+		{"sima_files/devkit/calibration.json", calibration != nil && has[addr.Devkit], calibration},
 		{"sima_files/devkit/precision.json", has[addr.Devkit], m.Precisions()},
 		{"sima_files/elf_files/index.json", has[addr.Compile] || len(m.Programs()) == 0, index{1, m.Programs()}},
 	} {

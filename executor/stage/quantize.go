@@ -34,6 +34,9 @@ func (quantize) Run(ctx context.Context, a *executor.Action) error {
 		}
 	}
 	for _, in := range a.Inputs() {
+		if in.From.Addr.Stage != addr.ONNX {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -64,8 +67,15 @@ func (quantize) Run(ctx context.Context, a *executor.Action) error {
 	return nil
 }
 
-// weights declares the file of one matrix.
+// weights declares the file of one matrix: the one that CALIBRATE made, where
+// it did.
 func weights(a *executor.Action, use rewrite.WeightUse) error {
+	for _, in := range a.Inputs() {
+		if in.From.Addr.Stage == addr.Calibrate && in.Name == use.Location {
+			a.Pass(use.Location, in)
+			return nil
+		}
+	}
 	t, ok := a.Target.Model.Checkpoint.Weight(use.Tensor)
 	if !ok {
 		return fmt.Errorf("the checkpoint lacks it")

@@ -33,6 +33,7 @@ func List(b Backend) map[addr.Stage]executor.Stage {
 	return map[addr.Stage]executor.Stage{
 		addr.Devkit:         devkit{},
 		addr.ONNX:           onnxStage{},
+		addr.Calibrate:      calibrate{},
 		addr.Quantize:       quantize{},
 		addr.ModelSDKDirect: carry{},
 		addr.SourceToQuant:  carry{},

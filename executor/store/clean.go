@@ -160,6 +160,9 @@ func (w *Sweep) Cache() error {
 	if err := w.temporary(); err != nil || s.keep != s.root {
 		return err
 	}
+	if err := w.all(filepath.Join(s.keep, scratchDir), func(string) bool { return true }); err != nil {
+		return err
+	}
 	h, err := s.heap()
 	if err != nil {
 		return err

@@ -83,6 +83,15 @@ type Calibration struct {
 	Method       string // "sequential"
 	Decl         diag.Range
 	DatasetRange diag.Range
+	Ranges       map[string]diag.Range // of the attributes that are there
+}
+
+// Range is where an attribute stands, or the block where it is absent.
+func (c *Calibration) Range(attribute string) diag.Range {
+	if r, ok := c.Ranges[attribute]; ok {
+		return r
+	}
+	return c.Decl
 }
 
 // PerChannel is the group size of weights with one scale per output channel.

@@ -123,7 +123,7 @@ var Root = &Block{Blocks: []*Block{
 			{Name: "height", Kind: Integer, Min: 1, Max: 1 << 14},
 			{Name: "width", Kind: Integer, Min: 1, Max: 1 << 14},
 		}},
-		{Type: "calibration", Single: true, CheckOnly: true, Attributes: []Attribute{
+		{Type: "calibration", Single: true, Attributes: []Attribute{
 			{Name: "dataset", Kind: String, Required: true},
 			{Name: "samples", Kind: Integer, Default: "128", Min: 1, Max: 1 << 20},
 			{Name: "seq_len", Kind: Integer, Default: "512", Min: 1, Max: maxTokens},

@@ -35,6 +35,10 @@ func (l *loader) nested(b *hclsyntax.Block, ctx *hcl.EvalContext, m *config.Mode
 			m.Vision = &config.Vision{Height: number(vals, "height", 0), Width: number(vals, "width", 0), Decl: at}
 		case "calibration":
 			m.Calibration = l.calibration(n, vals)
+			if m.Calibration.Dataset == config.Self {
+				m.Unsupported = append(m.Unsupported, lang.Errorf(n.Body.Attributes["dataset"].SrcRange, "Not supported by this version",
+					"This version of llima cannot let a model write the text that it is calibrated with. Name a file of text."))
+			}
 		case "quantization":
 			m.Quantization = quantization(n, s, vals)
 		case "budget":
@@ -110,7 +114,10 @@ func (l *loader) calibration(b *hclsyntax.Block, vals map[string]cty.Value) *con
 	c := &config.Calibration{
 		DatasetText: text(vals, "dataset", ""), Samples: number(vals, "samples", 128), SampleTokens: number(vals, "seq_len", 512),
 		Seed: number(vals, "seed", 0), Method: text(vals, "method", "sequential"),
-		Decl: lang.RangeOf(b.DefRange()), DatasetRange: attributeRange(b, "dataset"),
+		Decl: lang.RangeOf(b.DefRange()), DatasetRange: attributeRange(b, "dataset"), Ranges: map[string]diag.Range{},
+	}
+	for name := range b.Body.Attributes {
+		c.Ranges[name] = attributeRange(b, name)
 	}
 	if _, ok := vals["dataset"]; !ok {
 		return c

@@ -110,7 +110,7 @@ executor {
 }
 cache { max_size = bytes("1GiB") }
 `)
-	for i, want := range []int{5, 0, 0} {
+	for i, want := range []int{4, 0, 0} {
 		if got := cfg.Models[i].Unsupported; len(got) != want {
 			t.Errorf("model %s: %d unsupported, want %d: %v", cfg.Models[i].Name, len(got), want, got)
 		}

@@ -85,3 +85,43 @@ func (f *File) Close() error {
 	}
 	return unload(data)
 }
+
+// Writable is a view of a file that can be written to. What was written is in
+// the file when it has been closed.
+type Writable struct {
+	data []byte
+	path string
+}
+
+// MapWritable maps a regular file that is open for reading and writing; it may
+// be closed before the view is. The file must have room on its disk already.
+func MapWritable(f *os.File) (*Writable, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, irregular(f.Name(), info)
+	}
+	if int64(int(info.Size())) != info.Size() || info.Size() == 0 {
+		return nil, &fs.PathError{Op: "map", Path: f.Name(), Err: fmt.Errorf("%d bytes cannot be mapped", info.Size())}
+	}
+	data, err := loadWritable(f, int(info.Size()))
+	if err != nil {
+		return nil, &fs.PathError{Op: "map", Path: f.Name(), Err: err}
+	}
+	return &Writable{data, f.Name()}, nil
+}
+
+// Bytes returns the contents, valid until Close; nil after it.
+func (w *Writable) Bytes() []byte { return w.data }
+
+// Close releases the view. Closing twice is harmless.
+func (w *Writable) Close() error {
+	data := w.data
+	w.data = nil
+	if data == nil {
+		return nil
+	}
+	return unloadWritable(w.path, data)
+}

@@ -3,6 +3,7 @@
 package mmap
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -16,3 +17,18 @@ func load(f *os.File, sizeBytes int) ([]byte, error) {
 func unload([]byte) error { return nil }
 
 func drop(_, _ []byte) {}
+
+func loadWritable(f *os.File, sizeBytes int) ([]byte, error) {
+	data := make([]byte, sizeBytes)
+	_, err := f.ReadAt(data, 0)
+	return data, err
+}
+
+func unloadWritable(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	return errors.Join(err, f.Close())
+}

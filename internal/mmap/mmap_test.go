@@ -51,3 +51,40 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("Open(folder) = %v, want an error", err)
 	}
 }
+
+// TestMapWritable holds that what is written is in the file after Close.
+func TestMapWritable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(strings.Repeat("a", 10000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := mmap.MapWritable(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	copy(w.Bytes()[9000:], "written")
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || len(got) != 10000 || string(got[8999:9008]) != "awrittena" {
+		t.Errorf("file holds %d bytes, %q at 8999, %v", len(got), got[8999:9008], err)
+	}
+	empty, err := os.Create(filepath.Join(t.TempDir(), "empty"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close() //nolint:errcheck // nothing was written
+	if _, err := mmap.MapWritable(empty); err == nil {
+		t.Error("MapWritable of an empty file succeeds")
+	}
+}

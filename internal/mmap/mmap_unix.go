@@ -23,3 +23,9 @@ func drop(data, b []byte) {
 	end := min((start+uintptr(len(b))+page-1)&^(page-1), uintptr(len(data)))
 	_ = unix.Madvise(data[start&^(page-1):end], unix.MADV_DONTNEED) // an advice: it need not be taken
 }
+
+func loadWritable(f *os.File, sizeBytes int) ([]byte, error) {
+	return unix.Mmap(int(f.Fd()), 0, sizeBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+}
+
+func unloadWritable(_ string, data []byte) error { return unix.Munmap(data) }

@@ -18,86 +18,31 @@ type chatTemplate struct {
 	err       error
 }
 
-// specialTokens are the variables that templates get from tokenizer_config.json.
-var specialTokens = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
-
-// loadTemplate takes chat_template.jinja, else what chat_template.json or
-// tokenizer_config.json hold.
+// loadTemplate finds the chat template.
 func (m *Model) loadTemplate(devkit string) error {
-	settings, inJSON := map[string]json.RawMessage{}, struct {
-		Template json.RawMessage `json:"chat_template"`
-	}{}
-	configPath, jsonPath := filepath.Join(devkit, "tokenizer_config.json"), filepath.Join(devkit, "chat_template.json")
-	if err := readJSON(configPath, true, &settings); err != nil {
-		return err
-	}
-	if err := readJSON(jsonPath, true, &inJSON); err != nil {
-		return err
-	}
-	variables := map[string]string{}
-	for _, name := range specialTokens {
-		if s, ok := tokenText(settings[name]); ok {
-			variables[name] = s
+	var unread error
+	found, err := chat.Find(func(name string) ([]byte, bool, error) {
+		b, err := readSmall(filepath.Join(devkit, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, false, nil
 		}
+		unread = err
+		return b, err == nil, err
+	})
+	if unread != nil {
+		return unread
 	}
-	encoded, err := json.Marshal(variables)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w, so the file is damaged%s", devkit, err, again)
 	}
-	m.chat.variables = encoded
-
-	path := filepath.Join(devkit, "chat_template.jinja")
-	src, err := readSmall(path)
-	text := string(src)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		path, text = jsonPath, templateText(inJSON.Template)
-		if text == "" {
-			path, text = configPath, templateText(settings["chat_template"])
-		}
-	case err != nil:
-		return err
-	}
-	if text == "" {
+	m.chat.variables = found.Variables
+	if found.Text == "" {
 		return nil
 	}
-	if m.chat.template, err = chat.Parse(text); err != nil {
-		m.chat.err = fmt.Errorf("%s: %w", path, err)
+	if m.chat.template, err = chat.Parse(found.Text); err != nil {
+		m.chat.err = fmt.Errorf("%s: %w", filepath.Join(devkit, found.File), err)
 	}
 	return nil
-}
-
-// tokenText reads a special token: a string, or an object with its content.
-func tokenText(raw json.RawMessage) (string, bool) {
-	var s string
-	if json.Unmarshal(raw, &s) == nil && s != "" {
-		return s, true
-	}
-	var token struct {
-		Content string `json:"content"`
-	}
-	if json.Unmarshal(raw, &token) != nil {
-		return "", false
-	}
-	return token.Content, token.Content != ""
-}
-
-// templateText reads a template, or the default one of a list with names.
-func templateText(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	var named []struct{ Name, Template string }
-	if json.Unmarshal(raw, &named) != nil {
-		return ""
-	}
-	for _, t := range named {
-		if t.Name == "default" {
-			return t.Template
-		}
-	}
-	return ""
 }
 
 // HasChatTemplate reports whether the model has a chat template.

@@ -201,7 +201,7 @@ func causeOf(p *planner.Plan, d *planner.Decision, names map[string]bool) cause 
 	slices.SortStableFunc(reasons, func(a, b fingerprint.Reason) int { return cmp.Compare(rank(a), rank(b)) })
 	first := reasons[0]
 	c := cause{code: first.Code}
-	if verb := inputVerb(first.Code); verb != "" {
+	if verb := inputVerb(first.Code); verb != "" && first.Where == "" {
 		kind, _, _ := strings.Cut(first.Name, "/")
 		if _, upstream := addr.ParseStage(kind); upstream {
 			c.text = "its " + kind + " output changed"

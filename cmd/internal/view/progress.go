@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/llima-build/llima/executor"
+	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/planner"
 )
 
@@ -37,7 +38,7 @@ type Progress struct {
 	spoke    time.Time // when the last plain line was printed
 	running  []running
 	expected map[*planner.Target]time.Duration
-	stages   map[string]average
+	stages   map[string]average // by kind
 	finished map[*planner.Target]bool
 	failures []executor.Event
 	reading  reading
@@ -52,6 +53,8 @@ type running struct {
 	target *planner.Target
 	since  time.Time
 	check  bool
+	// done is how much of it is, 0 to 1; 0 where it does not say.
+	done float64
 }
 
 // average is of the time that targets of one stage took.
@@ -137,7 +140,11 @@ func (p *Progress) show() {
 		if n := len(p.running) - 1; n > 0 {
 			more = fmt.Sprintf(" and %d more", n)
 		}
-		p.say(fmt.Sprintf("[%d/%d] running %s for %s%s", p.done, p.total, r.target.Addr, seconds(p.opt.Now().Sub(r.since)), more))
+		part := ""
+		if r.done > 0 {
+			part = fmt.Sprintf(", %.0f%%", 100*r.done)
+		}
+		p.say(fmt.Sprintf("[%d/%d] running %s for %s%s%s", p.done, p.total, r.target.Addr, seconds(p.opt.Now().Sub(r.since)), part, more))
 	}
 }
 
@@ -171,7 +178,12 @@ func (p *Progress) lines() []string {
 			line += " (check)"
 		}
 		line += "  " + seconds(now.Sub(r.since))
-		if e := p.expected[r.target]; e >= patience {
+		if r.done > 0 {
+			line += "  " + bar(r.done)
+			if left := r.left(now); left >= patience {
+				line += ", about " + seconds(left) + " left"
+			}
+		} else if e := p.expected[r.target]; e >= patience {
 			line += " of about " + seconds(e)
 		}
 		lines = append(lines, line)
@@ -179,32 +191,67 @@ func (p *Progress) lines() []string {
 	return lines
 }
 
+// left estimates what a target still takes that says how much of it is done.
+func (r *running) left(now time.Time) time.Duration {
+	return time.Duration(float64(now.Sub(r.since)) * (1 - r.done) / r.done)
+}
+
+// barCells is how long a full bar is.
+const barCells = 20
+
+// bar draws a part, 0 to 1: "[#####...............]  25%".
+func bar(part float64) string {
+	full := int(part * barCells)
+	return fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat(".", barCells-full), 100*part)
+}
+
 // left estimates what the build still takes: what each target took last time
 // or, where that is not known, others of its stage.
 func (p *Progress) left(now time.Time) (time.Duration, bool) {
-	since := make(map[*planner.Target]time.Time, len(p.running))
+	runs := make(map[*planner.Target]running, len(p.running))
 	for _, r := range p.running {
-		since[r.target] = r.since
+		runs[r.target] = r
 	}
 	var sum time.Duration
+	inTurn := map[string]time.Duration{} // calibration of a model: layer after layer
 	for t, e := range p.expected {
 		if p.finished[t] {
 			continue
 		}
-		if e == 0 {
-			a := p.stages[t.Addr.Stage.String()]
+		r, runs := runs[t]
+		switch {
+		case runs && r.done > 0:
+			e = r.left(now)
+		case e == 0:
+			a := p.stages[kind(t)]
 			if a.n == 0 {
 				return 0, false
 			}
 			e = a.sum / time.Duration(a.n)
-		}
-		if at, ok := since[t]; ok {
-			e = max(e-now.Sub(at), 0)
+			fallthrough
+		default:
+			if runs {
+				e = max(e-now.Sub(r.since), 0)
+			}
 		}
 		sum += e
+		if t.Addr.Stage == addr.Calibrate {
+			inTurn[t.Addr.Model] += e
+		}
 	}
 	sum /= time.Duration(max(p.opt.Jobs, 1))
+	for _, d := range inTurn {
+		sum = max(sum, d)
+	}
 	return sum, sum >= patience
+}
+
+// kind names what takes about as long as a target: others of its stage.
+func kind(t *planner.Target) string {
+	if t.Addr.Unit == planner.CalibrateData {
+		return t.Addr.Stage.String() + ":" + t.Addr.Unit
+	}
+	return t.Addr.Stage.String()
 }
 
 // Event shows one event of a build.
@@ -222,7 +269,14 @@ func (p *Progress) Event(e executor.Event) {
 		p.waiting = ""
 		p.begun(e)
 	case executor.Started:
-		p.running = append(p.running, running{e.Target, p.opt.Now(), e.Check})
+		p.running = append(p.running, running{target: e.Target, since: p.opt.Now(), check: e.Check})
+	case executor.Advanced:
+		for i := range p.running {
+			if r := &p.running[i]; r.target == e.Target && e.Steps > 0 {
+				r.done = float64(e.Step) / float64(e.Steps)
+			}
+		}
+		return // the next tick draws it
 	case executor.Finished:
 		p.forget(e)
 		if p.opt.Mode == "plain" && e.State == planner.Run {
@@ -262,9 +316,8 @@ func (p *Progress) learn(t *planner.Target, d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	stage := t.Addr.Stage.String()
-	a := p.stages[stage]
-	p.stages[stage] = average{a.sum + d, a.n + 1}
+	a := p.stages[kind(t)]
+	p.stages[kind(t)] = average{a.sum + d, a.n + 1}
 }
 
 // forget takes a target from those that run, once for each time that it

@@ -29,6 +29,13 @@ func TestSilence(t *testing.T) {
 		p.Event(executor.Event{Kind: executor.Started, Target: target("prefill.PRE.1"), Total: 3})
 		time.Sleep(21 * time.Second)
 	}
+	part := func(p *view.Progress) {
+		one := target("prefill.PRE.0")
+		p.Event(executor.Event{Kind: executor.Started, Target: one, Total: 3})
+		time.Sleep(5 * time.Second)
+		p.Event(executor.Event{Kind: executor.Advanced, Target: one, Step: 21, Steps: 63, Total: 3})
+		time.Sleep(6 * time.Second)
+	}
 	reading := func(p *view.Progress) {
 		for i := range int64(8) {
 			p.Reading(i<<20, 8<<20)
@@ -48,6 +55,7 @@ func TestSilence(t *testing.T) {
 		{"plain", running, "[0/3] running m:compile:prefill.PRE.0 for 10s and 1 more\n[0/3] running m:compile:prefill.PRE.0 for 20s and 1 more\n"},
 		{"plain", reading, "reading files that changed: 6.0 MiB of 8.0 MiB\n"},
 		{"plain", waiting, "waiting: out is being built by process 7\n"},
+		{"plain", part, "[0/3] running m:compile:prefill.PRE.0 for 10s, 33%\n"},
 		{"quiet", running, ""},
 		{"quiet", reading, ""},
 		{"quiet", waiting, ""},
@@ -61,6 +69,7 @@ func TestSilence(t *testing.T) {
 		want string
 	}{
 		"running": {running, "\x1b[J[0/3] 20s\n  m:compile:prefill.PRE.0  20s\n  m:compile:prefill.PRE.1  20s"},
+		"a part":  {part, "\x1b[J[0/3] 11s\n  m:compile:prefill.PRE.0  11s  [######..............]  33%, about 22s left"},
 		"reading": {reading, "\x1b[Jreading files that changed: 5.0 MiB of 8.0 MiB"},
 		"waiting": {waiting, "\x1b[Jwaiting 2.50s"},
 	} {

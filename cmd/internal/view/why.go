@@ -44,6 +44,9 @@ func ReasonText(r fingerprint.Reason) string {
 		}
 		return text
 	case fingerprint.InputChanged:
+		if r.Where != "" {
+			return "changed: " + trimKind(r.Name) + ", " + r.Where
+		}
 		return "changed: " + trimKind(r.Name)
 	case fingerprint.InputAdded:
 		return "new: " + trimKind(r.Name)

@@ -114,6 +114,10 @@ func planModel(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanOpti
 		printable(path.Base(strings.ReplaceAll(c.SourceText, "\\", "/"))), m.Properties().Format,
 		plural(m.Arch.NumHiddenLayers, "layer"), c.ContextTokens, printable(c.SourceText), printable(c.OutputText))
 	rules(b, m, o)
+	if k := c.Calibration; len(m.Calibration) > 0 {
+		fmt.Fprintf(b, "  calibrated on %s of %s, %s\n", plural(k.Samples, "sample"), plural(k.SampleTokens, "token"),
+			printable(fmt.Sprintf("%s (%s)", k.DatasetText, shortPlace(k.DatasetRange.String()))))
+	}
 	b.WriteString("\n")
 	precisionMap(b, p, m, o)
 	sizes(b, m, o)

@@ -31,18 +31,27 @@ type variableJSON struct {
 }
 
 type planModelJSON struct {
-	Name         string         `json:"name"`
-	Source       string         `json:"source"`
-	Output       string         `json:"output"`
-	Format       string         `json:"format"`
-	Architecture string         `json:"architecture"`
-	Layers       int            `json:"num_hidden_layers"`
-	Context      int            `json:"context_length"`
-	Group        int            `json:"language_group_size"`
-	Mask         int            `json:"future_token_mask_size"`
-	Rules        []planRuleJSON `json:"rules"`
-	Parts        []planPartJSON `json:"parts"`
-	Sizes        planSizes      `json:"sizes"`
+	Name         string           `json:"name"`
+	Source       string           `json:"source"`
+	Output       string           `json:"output"`
+	Format       string           `json:"format"`
+	Architecture string           `json:"architecture"`
+	Layers       int              `json:"num_hidden_layers"`
+	Context      int              `json:"context_length"`
+	Group        int              `json:"language_group_size"`
+	Mask         int              `json:"future_token_mask_size"`
+	Calibration  *planCalibration `json:"calibration,omitempty"`
+	Rules        []planRuleJSON   `json:"rules"`
+	Parts        []planPartJSON   `json:"parts"`
+	Sizes        planSizes        `json:"sizes"`
+}
+
+type planCalibration struct {
+	Dataset string `json:"dataset"`
+	Where   string `json:"where"`
+	Samples int    `json:"samples"`
+	Tokens  int    `json:"seq_len"`
+	Seed    int    `json:"seed"`
 }
 
 type planRuleJSON struct {
@@ -163,6 +172,9 @@ func modelJSON(m *planner.Model, o PlanOptions) planModelJSON {
 		Name: c.Name, Source: c.SourceText, Output: c.OutputText, Format: m.Properties().Format, Architecture: m.Arch.Architecture,
 		Layers: m.Arch.NumHiddenLayers, Context: c.ContextTokens, Group: c.GroupTokens, Mask: c.MaskTokens,
 		Rules: []planRuleJSON{}, Parts: []planPartJSON{},
+	}
+	if k := c.Calibration; len(m.Calibration) > 0 {
+		j.Calibration = &planCalibration{k.DatasetText, o.inFolder(k.DatasetRange.String()), k.Samples, k.SampleTokens, k.Seed}
 	}
 	for _, r := range m.RuleTotals() {
 		r.Where = o.inFolder(r.Where)

@@ -74,7 +74,7 @@ modalix/measure: modalix/runtime formats/chat formats/dataset internal/addr inte
 modalix:         modalix/ir modalix/lower modalix/encode formats/onnx
 
 cmd/internal/view: internal/addr internal/diag hcl/config planner planner/fingerprint executor
-cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap hcl/config hcl/lang hcl/load hcl/format hcl/lockfile hcl/vendor planner executor executor/store executor/stage formats/checkpoint formats/dataset formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/measure modalix/runtime
+cmd/internal/cli:  cmd/internal/view internal/addr internal/atomicio internal/diag internal/mmap internal/plot hcl/config hcl/lang hcl/load hcl/format hcl/lockfile hcl/vendor planner executor executor/store executor/stage formats/checkpoint formats/dataset formats/gguf formats/npy formats/onnx modalix modalix/emu modalix/isa modalix/mpk modalix/measure modalix/runtime
 cmd/llima:         cmd/internal/cli
 cmd/llima-compile: cmd/internal/cli
 `

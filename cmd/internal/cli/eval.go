@@ -39,13 +39,16 @@ type evalFlags struct {
 	phase    string
 	perLayer bool
 	json     bool
+	plots    string
 	progress string
+
+	sensitivity sensitivityFlags
 }
 
 func newEval(env Env) *cobra.Command {
 	var f evalFlags
 	cmd := &cobra.Command{
-		Use:   "eval OUT --text FILE | eval [NAME...]",
+		Use:   "eval OUT --text FILE | eval [NAME...] | eval MODEL --sensitivity --text FILE",
 		Short: "Measure what a build lost: perplexity, KL divergence, error of each part",
 		Long: `Scores a text with a build output, on the emulator. With --against it is
 compared with another output, the BF16 build of the same model: KL divergence of
@@ -55,11 +58,17 @@ Without --text, NAME is an eval block of llima.hcl, and no name is all of them.
 Its model and the BF16 reference are built into the store, and a model that is
 further from its reference than max_delta is exit code 6.
 
+With --sensitivity, MODEL is a model of llima.hcl. It is built in each precision
+into the store; each part is measured in each of them while everything else is
+BF16, and the best mixtures of size and loss are listed, with the layer blocks of
+the one that --max-size or --max-kl asks for.
+
 Where prefill and decode have other precisions decode is measured, token by
 token, as it writes the text; else prefill, which is faster.`,
 		Example: `  llima eval out/bard-mixed --text play.txt --against out/bard-bf16
   llima eval out/bard-mixed --text play.txt --against out/bard-bf16 --per-layer --json
-  llima eval ppl`,
+  llima eval ppl
+  llima eval bard-mixed --sensitivity --text play.txt --max-kl 0.002`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(env, cmd, args) },
 	}
 	f.project.register(cmd)
@@ -71,6 +80,8 @@ token, as it writes the text; else prefill, which is faster.`,
 	fl.StringVar(&f.phase, "phase", "auto", "which programs to measure: auto, prefill or decode")
 	fl.BoolVar(&f.perLayer, "per-layer", false, "show the output error of each part too")
 	fl.BoolVar(&f.json, "json", false, "print one JSON document instead of a table")
+	fl.StringVar(&f.plots, "plots", "", "draw what is measured into this folder, as SVG; error of each part included")
+	f.sensitivity.register(cmd)
 	fl.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, tty, plain or quiet")
 	return cmd
 }
@@ -80,10 +91,16 @@ func (f *evalFlags) run(env Env, cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	e := evaluator{env: env, flags: f, mode: mode}
+	if err := f.sensitivity.check(cmd, f, args); err != nil {
+		return err
+	}
+	if f.sensitivity.on {
+		return e.sensitivity(cmd, args[0])
+	}
 	if err := f.check(cmd, args); err != nil {
 		return err
 	}
-	e := evaluator{env: env, flags: f, mode: mode}
 	if f.text == "" {
 		return e.blocks(cmd, args)
 	}
@@ -114,7 +131,10 @@ func (f *evalFlags) check(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("--window %d: want %d or more", f.window, measure.MinWindow)}
 	case f.perLayer && f.text != "" && f.against == "":
 		return usageError{errors.New("--per-layer compares with a reference\n  name the BF16 build of the same model:\n    --against OUT")}
+	case f.plots != "" && f.text != "" && f.against == "":
+		return usageError{errors.New("--plots draws a comparison with a reference\n  name the BF16 build of the same model:\n    --against OUT")}
 	}
+	f.perLayer = f.perLayer || f.plots != ""
 	return nil
 }
 
@@ -147,7 +167,10 @@ func (e *evaluator) outputs(ctx context.Context, out string) (doc *view.Evaluati
 		return nil, err
 	}
 	doc.Output, doc.Against = out, e.flags.against
-	return doc, nil
+	if e.flags.plots != "" {
+		err = plotEvaluation(e.flags.plots, "", doc)
+	}
+	return doc, err
 }
 
 func openMeasured(dir string) (*measure.Model, error) {
@@ -217,7 +240,7 @@ func (e *evaluator) evaluate(ctx context.Context, job *evaluation) (*view.Evalua
 		doc.Reference = &view.EvalReference{Perplexity: r.Perplexity.Value, PerplexityInterval: (*[2]float64)(r.Perplexity.Interval)}
 		doc.Delta, doc.DeltaInterval = &r.Delta.Value, (*[2]float64)(r.Delta.Interval)
 		doc.KL = &view.EvalKL{Mean: r.KL.Value, MeanInterval: (*[2]float64)(r.KL.Interval), P99: r.P99, Max: r.Max}
-		doc.SameTop1 = &r.SameTop1
+		doc.SameTop1, doc.TokenKL = &r.SameTop1, r.Tokens
 	}
 	if job.perLayer && job.reference != nil {
 		doc.Parts, err = e.parts(ctx, job)

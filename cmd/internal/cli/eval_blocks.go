@@ -76,6 +76,11 @@ func (e *evaluator) blocks(cmd *cobra.Command, names []string) error {
 		if err != nil {
 			return err
 		}
+		if e.flags.plots != "" {
+			if err := plotEvaluation(e.flags.plots, b.block.Name+"-"+b.model.Name+"-", one); err != nil {
+				return err
+			}
+		}
 		doc.Evals = append(doc.Evals, one)
 		if one.Gate != nil && one.Gate.Exceeded {
 			exceeded = append(exceeded, exceeds(b, one))

@@ -31,6 +31,7 @@ type Evaluation struct {
 	DeltaInterval      *[2]float64    `json:"perplexity_delta_ci95,omitempty"`
 	KL                 *EvalKL        `json:"kl,omitempty"`
 	SameTop1           *float64       `json:"same_top1,omitempty"` // percent
+	TokenKL            []float32      `json:"-"`                   // for plots
 
 	Parts []EvalPart `json:"parts,omitempty"` // with --per-layer
 	Gate  *EvalGate  `json:"gate,omitempty"`  // of a block with max_delta

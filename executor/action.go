@@ -46,6 +46,7 @@ type Action struct {
 	compare  bool                 // nothing is stored, and nothing is taken from the store
 	sums     map[string]store.Sum // of files that it wrote, by path
 	maps     []*mmap.File
+	written  []*mmap.Writable // outputs
 }
 
 // Input is an output of a target that this one depends on.
@@ -299,6 +300,29 @@ func (a *Action) Create(name string) (*File, error) {
 	return &File{a: a, file: f, hash: sha256.New()}, nil
 }
 
+// Map creates an output of so many bytes, zeros at first, mapped into memory
+// for writing until the action ends.
+func (a *Action) Map(name string, sizeBytes int64) ([]byte, error) {
+	path := filepath.Join(a.Dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	// Written, and not only as long: a full disk is found here.
+	var m *mmap.Writable
+	if _, err = io.CopyN(f, store.Zeros{}, sizeBytes); err == nil {
+		m, err = mmap.MapWritable(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	a.written = append(a.written, m)
+	return m.Bytes(), nil
+}
+
 // File is an output that is hashed while it is written from its start to its
 // end. One that is written elsewhere is read for that when it is stored.
 type File struct {
@@ -403,6 +427,9 @@ func (a *Action) close() error {
 	}
 	var errs []error
 	for _, m := range a.maps {
+		errs = append(errs, m.Close())
+	}
+	for _, m := range a.written {
 		errs = append(errs, m.Close())
 	}
 	return errors.Join(errs...)

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,12 +14,15 @@ import (
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
+	"github.com/llima-build/llima/planner/fingerprint"
 	"github.com/llima-build/llima/quant"
 )
 
-// CalibrateData is the unit of CALIBRATE that reads the dataset; the others are
-// layers, called by their numbers.
-const CalibrateData = "data"
+// Units of CALIBRATE beside the layers, which are called by their numbers.
+const (
+	CalibrateData      = "data"      // reads the dataset
+	CalibrateGradients = "gradients" // of the outputs of all matrices, in the float model
+)
 
 // What CALIBRATE writes. Weights have the names by which QUANTIZE lists them.
 const (
@@ -31,6 +35,12 @@ func StreamsFile(layer int) string { return "streams_" + strconv.Itoa(layer) + "
 
 // ReportFile says how the matrices of a layer were quantised.
 func ReportFile(layer int) string { return "report_" + strconv.Itoa(layer) + ".json" }
+
+// GradientsFile has the gradients of a matrix's outputs.
+func GradientsFile(tensor string) string { return "gradients/" + tensor }
+
+// CalibrationOf returns the target that calibrates a layer.
+func (m *Model) CalibrationOf(layer int) *Target { return m.Calibration[2+layer] }
 
 // WeightsFile is the file of a matrix in a format.
 func WeightsFile(tensor string, f quant.Format) string { return "weights/" + tensor + "." + f.String() }
@@ -89,7 +99,8 @@ func (m *Model) calibrated() int {
 }
 
 // addCalibration adds the targets that choose codes by data: one that reads the
-// dataset and one for each layer, which reads what the layer before it left.
+// dataset, one that sees what outputs of matrices matter, and one for each
+// layer, which reads what the layer before it left.
 func (m *Model) addCalibration() error {
 	n := m.calibrated()
 	if n == 0 {
@@ -99,7 +110,11 @@ func (m *Model) addCalibration() error {
 	if err != nil {
 		return err
 	}
-	m.Calibration = []*Target{data}
+	gradients, err := m.addGradients(data)
+	if err != nil {
+		return err
+	}
+	m.Calibration = []*Target{data, gradients}
 	for l := range n {
 		if err := m.addLayer(l); err != nil {
 			return err
@@ -128,13 +143,43 @@ func (m *Model) addData() (*Target, error) {
 // tokenizerFiles are those that say how text becomes tokens, and messages text.
 var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"}
 
+// addGradients adds the target that reads all weights, and nothing of their
+// formats: what matters to the model does not depend on them.
+func (m *Model) addGradients(data *Target) (*Target, error) {
+	t := m.target(addr.Calibrate, CalibrateGradients, data)
+	t.Picks = map[*Target][]string{data: {TokensFile}}
+	arch := *m.Arch
+	arch.BOS, arch.EOS = 0, nil
+	text, err := json.Marshal(&arch)
+	if err != nil {
+		return nil, err
+	}
+	t.Params.Set("architecture", fingerprint.Sum(text))
+	t.Params.Set("seq_len", m.Config.Calibration.SampleTokens)
+	t.where("seq_len", m.Config.Calibration.Range("seq_len"))
+	names := []string{m.Arch.EmbeddingName()}
+	for l := range m.Arch.NumHiddenLayers {
+		for _, id := range m.partsOf(l) {
+			names = append(names, m.tensorNames(id)...)
+		}
+	}
+	slices.Sort(names)
+	return t, t.addTensors(slices.Compact(names)...)
+}
+
 // addLayer adds the target of the next layer.
 func (m *Model) addLayer(layer int) error {
-	before := m.Calibration[len(m.Calibration)-1]
-	t := m.target(addr.Calibrate, strconv.Itoa(layer), before)
-	t.Picks = map[*Target][]string{before: {TokensFile}}
+	data, gradients := m.Calibration[0], m.Calibration[1]
+	before, left := data, TokensFile
 	if layer > 0 {
-		t.Picks[before] = []string{StreamsFile(layer - 1)}
+		before, left = m.CalibrationOf(layer-1), StreamsFile(layer-1)
+	}
+	t := m.target(addr.Calibrate, strconv.Itoa(layer), before, gradients)
+	t.Picks = map[*Target][]string{before: {left}, gradients: {}}
+	for _, w := range m.Wanted(layer) {
+		if w.Tensor != m.Arch.HeadName() {
+			t.Picks[gradients] = append(t.Picks[gradients], GradientsFile(w.Tensor))
+		}
 	}
 	m.Calibration = append(m.Calibration, t)
 	m.layerParams(t, layer)
@@ -209,22 +254,21 @@ func (m *Model) calibrateQuantize(t *Target, p *Part) {
 	if len(names) == 0 || len(m.Calibration) == 0 {
 		return
 	}
-	layer := m.Calibration[p.ID.Index+1]
+	layer := m.CalibrationOf(p.ID.Index)
 	t.Deps = append(t.Deps, layer)
 	t.Picks = map[*Target][]string{layer: names}
 }
 
 // calibrateReports makes PACKAGE read what calibration says of itself.
 func (m *Model) calibrateReports(t *Target) {
-	for i, c := range m.Calibration {
-		if t.Picks == nil {
-			t.Picks = map[*Target][]string{}
-		}
+	if len(m.Calibration) == 0 {
+		return
+	}
+	t.Picks = map[*Target][]string{m.Calibration[0]: {CoverageFile}}
+	t.Deps = append(t.Deps, m.Calibration[0])
+	for l, c := range m.Calibration[2:] {
 		t.Deps = append(t.Deps, c)
-		t.Picks[c] = []string{CoverageFile}
-		if i > 0 {
-			t.Picks[c] = []string{ReportFile(i - 1)}
-		}
+		t.Picks[c] = []string{ReportFile(l)}
 	}
 }
 

@@ -63,7 +63,7 @@ type Model struct {
 	Parts      []Part
 	Targets    []*Target // in the order of the pipeline
 	// Calibration is the targets that quantise by data: that of the dataset,
-	// then those of the layers.
+	// that of gradients, then those of the layers.
 	Calibration []*Target
 
 	sizes   map[sizeClass]int64

@@ -255,6 +255,13 @@ func TestEncode(t *testing.T) {
 			if int64(len(out)) != f.SizeBytes(n, k) || f.ScalesOffset(n, k)%quant.Align != 0 {
 				t.Fatalf("Encode(%v, %v): %d bytes, scales at %d", f, shape, len(out), f.ScalesOffset(n, k))
 			}
+			c, s, err := quant.Decode(out, n, k, f)
+			if err != nil || !slices.Equal(c, codes) || !slices.Equal(s, scales) {
+				t.Errorf("Decode(Encode(%v, %v)) differs, %v", f, shape, err)
+			}
+			if _, _, err := quant.Decode(out[1:], n, k, f); err == nil {
+				t.Errorf("Decode of %d bytes of %d succeeds", len(out)-1, len(out))
+			}
 			for i := range n {
 				for j := range k {
 					e := j*n + i

@@ -34,6 +34,7 @@ func TestEstimates(t *testing.T) {
 		{"mixed", "language_group_size = 32", "A_BF16_W_INT8", "A_BF16_W_INT4"},
 		{"shared", "enable_filter_sharing = true", "A_BF16_W_INT8", "A_BF16_W_INT8"},
 		{"small", "quantize_embeddings = true", "BF16", "A_BF16_W_INT4"},
+		{"grouped", "quantization {\n group_size = { A_BF16_W_INT8 = 64, A_BF16_W_INT4 = \"channel\" }\n method = \"nearest\"\n head = \"A_BF16_W_INT8\"\n }", "A_BF16_W_INT8", "A_BF16_W_INT4"},
 	} {
 		fmt.Fprintf(&hcl, "model %q {\n  source = %q\n  %s\n  layer \"prefill\" {\n    when = layer.is_group\n    precision = %q\n  }\n  layer \"decode\" {\n    precision = %q\n  }\n}\n",
 			c.name, filepath.ToSlash(source), c.more, c.prefill, c.decode)
@@ -50,8 +51,8 @@ func TestEstimates(t *testing.T) {
 	if err := json.Unmarshal(llima(t, "plan", "-C", dir, "--json"), &plan); err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Models) != 6 {
-		t.Fatalf("plan lists %d models, want 6", len(plan.Models))
+	if len(plan.Models) != 7 {
+		t.Fatalf("plan lists %d models, want 7", len(plan.Models))
 	}
 	llima(t, "build", "-C", dir, "--progress=quiet")
 	for _, m := range plan.Models {

@@ -30,8 +30,11 @@ type calibrate struct{}
 
 // Run implements [executor.Stage].
 func (calibrate) Run(ctx context.Context, a *executor.Action) error {
-	if a.Target.Addr.Unit == planner.CalibrateData {
+	switch a.Target.Addr.Unit {
+	case planner.CalibrateData:
 		return sample(ctx, a)
+	case planner.CalibrateGradients:
+		return gradients(ctx, a)
 	}
 	layer, err := strconv.Atoi(a.Target.Addr.Unit)
 	if err != nil {
@@ -110,6 +113,22 @@ func newEncoder(a *executor.Action) (*dataset.Encoder, error) {
 	return e, nil
 }
 
+// gradients writes, for each matrix of the layers, how much its outputs matter.
+func gradients(ctx context.Context, a *executor.Action) error {
+	w, err := newWalker(a)
+	if err != nil {
+		return err
+	}
+	texts, err := readTokens(a)
+	if err != nil {
+		return err
+	}
+	return w.model.Gradients(ctx, texts, func(tensor string, n int) ([]float32, error) {
+		b, err := a.Map(planner.GradientsFile(tensor), 4*int64(calib.GradientSize(n)))
+		return floatsOf(b), err
+	}, a.Progress)
+}
+
 // layerReport is report_N.json.
 type layerReport struct {
 	Layer    int            `json:"layer"`
@@ -166,7 +185,7 @@ func calibrateLayer(ctx context.Context, a *executor.Action, layer int) (err err
 	if err := a.WriteFile(planner.ReportFile(layer), b); err != nil {
 		return err
 	}
-	left, err := w.keep(layer == len(a.Target.Model.Calibration)-2)
+	left, err := w.keep(a.Target == a.Target.Model.Calibration[len(a.Target.Model.Calibration)-1])
 	if err != nil {
 		return err
 	}
@@ -188,8 +207,8 @@ func (w *walker) quantise(ctx context.Context, layer int, wanted []planner.Wante
 	q := &walk.Quantizer{
 		Model: w.model, Settings: calib.Defaults(), HeldOut: heldOut(len(w.float.texts)),
 		Formats:  func(tensor string) []quant.Format { return formats[tensor] },
-		Progress: w.a.Progress,
-		Float:    w.float.texts, Quantised: w.quantised.texts,
+		Gradient: w.gradient, Progress: w.a.Progress,
+		Float: w.float.texts, Quantised: w.quantised.texts,
 	}
 	results, err := q.Layer(ctx, layer)
 	if err != nil {

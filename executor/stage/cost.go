@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/llima-build/llima/executor"
 	"github.com/llima-build/llima/formats/source"
@@ -13,6 +14,7 @@ import (
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
 	"github.com/llima-build/llima/quant"
+	"github.com/llima-build/llima/quant/calib"
 )
 
 // What targets take beside matrices, in bytes: bounds, up to twice what they
@@ -25,6 +27,8 @@ const (
 	baseMemory  = 8 << 20  // buffers of a stage that streams
 
 	blockWeights = 16 << 20 // of a matrix that are quantised at a time
+
+	gradientMemory = 256 << 20 // hidden states that gradients keep
 )
 
 // vectorBytes bounds the vectors of a part: norms and biases as float32.
@@ -339,6 +343,18 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 		cost.MemoryBytes += 64 * samples * tokens
 		return
 	}
+	each := tokens * (int64(8*m.Arch.HiddenSize+4*m.Arch.IntermediateSize) + 4*tokens) * 4
+	cost.MemoryBytes += int64(runtime.GOMAXPROCS(0)) * each
+	if t.Addr.Unit == planner.CalibrateGradients {
+		for _, src := range t.Sources {
+			w, _ := m.Checkpoint.Weight(strings.TrimPrefix(src.Name, planner.TensorName("")))
+			if len(w.Shape) == 2 && w.Name != m.Arch.EmbeddingName() && w.Name != m.Arch.HeadName() {
+				cost.StoreBytes += 4 * int64(calib.GradientSize(w.Shape[0]))
+			}
+		}
+		cost.MemoryBytes += 2*gradientMemory + int64(runtime.GOMAXPROCS(0))*tokens*int64(m.Arch.VocabSize)*16
+		return
+	}
 	layer, err := strconv.Atoi(t.Addr.Unit)
 	if err != nil {
 		return
@@ -356,7 +372,6 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 			cost.StoreBytes += graphText / 8 // of the report
 		}
 	}
-	each := tokens * int64(8*m.Arch.HiddenSize+4*m.Arch.IntermediateSize) * 4
-	attention := tokens * tokens * 4 * 4
-	cost.MemoryBytes += widest*widest*40 + outputs*24 + int64(runtime.GOMAXPROCS(0))*(each+attention)
+	kept := samples * tokens * int64(m.Arch.HiddenSize) * 2 * 2 * 4 // values of both models between passes
+	cost.MemoryBytes += widest*widest*96 + outputs*48 + kept
 }

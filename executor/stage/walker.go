@@ -72,8 +72,15 @@ func (w *walker) close() error {
 
 // over returns the stream that lies in a file.
 func (w *walker) over(f *store.ScratchFile) *stream {
-	b := f.Bytes()
-	return &stream{f, w.model.StreamOver(unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4))}
+	return &stream{f, w.model.StreamOver(floatsOf(f.Bytes()))}
+}
+
+// floatsOf looks at mapped bytes as numbers of this machine.
+func floatsOf(b []byte) []float32 {
+	if len(b) < 4 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
 }
 
 // reach takes both streams to where a layer begins.
@@ -114,7 +121,7 @@ func (w *walker) reach(ctx context.Context, layer int) error {
 // left returns the digests of the streams behind a layer that is done.
 func (w *walker) left(layer int) (streams, error) {
 	var s streams
-	for _, in := range w.a.Made(w.a.Target.Model.Calibration[layer+1]) {
+	for _, in := range w.a.Made(w.a.Target.Model.CalibrationOf(layer)) {
 		if in.Name == planner.StreamsFile(layer) {
 			b, err := w.a.Bytes(in)
 			if err != nil {
@@ -201,7 +208,7 @@ func (w *walker) codes(layer int) (walk.Weights, error) {
 	m := w.a.Target.Model
 	out := walk.Weights{}
 	made := map[string]executor.Input{}
-	for _, in := range w.a.Made(m.Calibration[layer+1]) {
+	for _, in := range w.a.Made(m.CalibrationOf(layer)) {
 		made[in.Name] = in
 	}
 	for _, x := range m.Wanted(layer) {
@@ -221,6 +228,20 @@ func (w *walker) codes(layer int) (walk.Weights, error) {
 		out[x.Tensor] = quant.Dequantize(codes, scales, t.Shape[0], t.Shape[1], f)
 	}
 	return out, nil
+}
+
+// gradient returns how much the outputs of a matrix matter, nil of the output
+// head.
+func (w *walker) gradient(name string) ([]float32, error) {
+	if name == w.model.Arch.HeadName() {
+		return nil, nil
+	}
+	in, err := w.a.Find(planner.GradientsFile(name))
+	if err != nil {
+		return nil, err
+	}
+	b, err := w.a.Bytes(in)
+	return floatsOf(b), err
 }
 
 // verify compares streams that were computed again with what they were.

@@ -83,7 +83,7 @@ func (c *Scratch) Create(from io.Reader, sizeBytes int64) (out *ScratchFile, err
 		}
 	}()
 	if from == nil {
-		from = zeros{}
+		from = Zeros{}
 	}
 	if _, err = io.CopyN(f, from, sizeBytes); err != nil {
 		return nil, err
@@ -95,10 +95,11 @@ func (c *Scratch) Create(from io.Reader, sizeBytes int64) (out *ScratchFile, err
 	return &ScratchFile{scratch: c, path: f.Name(), view: m}, nil
 }
 
-type zeros struct{}
+// Zeros reads as zeros without end.
+type Zeros struct{}
 
 // Read implements [io.Reader].
-func (zeros) Read(p []byte) (int, error) {
+func (Zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
 }

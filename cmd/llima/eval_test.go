@@ -1,13 +1,22 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/llima-build/llima/cmd/internal/cli"
 )
 
 // cmdFigure compares a number of a JSON document: figure FILE PATH WANT SHARE,
@@ -61,5 +70,125 @@ func cmdSameFigures(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if !reflect.DeepEqual(docs[0], docs[1]) || len(docs[0]) < 8 {
 		ts.Fatalf("%s and %s differ:\n%v\n%v", args[0], args[1], docs[0], docs[1])
+	}
+}
+
+// runLlima runs a command line in this process and returns what it prints.
+func runLlima(t *testing.T, args ...string) []byte {
+	t.Helper()
+	var out, errs bytes.Buffer
+	env := cli.System()
+	env.Stdout, env.Stderr = &out, &errs
+	if code := cli.Main(env, args); code != 0 {
+		t.Fatalf("llima %s: exit code %d\n%s", strings.Join(args, " "), code, errs.Bytes())
+	}
+	return out.Bytes()
+}
+
+const evalText = "../../testdata/text/eval-tempest.txt"
+
+// TestEvalGolden compares the perplexity of a whole play with transformers',
+// which computes in float32, and the KL divergence of INT4 with what the
+// quantiser's own evaluation gives (TestQuantizer of quant/walk: 0.0093 with
+// the head in BF16 and float32 activations; here both are rounded).
+func TestEvalGolden(t *testing.T) {
+	if os.Getenv("LLIMA_LONG") == "" {
+		t.Skip("LLIMA_LONG is not set")
+	}
+	var golden struct {
+		Perplexity struct {
+			Tokens     int     `json:"scored_tokens"`
+			Perplexity float64 `json:"perplexity"`
+		} `json:"perplexity"`
+	}
+	readJSONFile(t, "../../testdata/models/bard-3m/golden/golden.json", &golden)
+	out := buildExample(t)
+	var got any
+	if err := json.Unmarshal(runLlima(t, "eval", filepath.Join(out, "bard-mixed"), "--text", evalText, "--against", filepath.Join(out, "bard-bf16"), "--json"), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := golden.Perplexity
+	for _, f := range []struct {
+		path        string
+		want, bound float64
+	}{
+		{"tokens", float64(want.Tokens), 0},
+		{"reference.perplexity", want.Perplexity, 0.01},
+		{"perplexity", want.Perplexity, 0.4},
+		{"kl.mean", 0.0093, 0.0003},
+		{"same_top1", 92.1, 0.3},
+	} {
+		v, ok := figure(got, f.path)
+		t.Logf("%s = %.5f, want %.5f", f.path, v, f.want)
+		if !ok || math.Abs(v-f.want) > f.bound {
+			t.Errorf("%s = %v, want %v ± %v", f.path, v, f.want, f.bound)
+		}
+	}
+}
+
+// TestEvalAgainstNumpy compares every figure with numpy's, from windows that
+// the tokenizers library cut and logits that llima run wrote.
+func TestEvalAgainstNumpy(t *testing.T) {
+	python := os.Getenv("LLIMA_ORT_PYTHON")
+	if python == "" {
+		t.Skip("LLIMA_ORT_PYTHON is not set")
+	}
+	script := func(args ...string) []byte {
+		t.Helper()
+		b, err := exec.CommandContext(t.Context(), python, append([]string{"../../testdata/eval/figures.py"}, args...)...).Output()
+		if err != nil {
+			exit, _ := errors.AsType[*exec.ExitError](err)
+			t.Fatalf("figures.py %s: %v\n%s", args[0], err, exit.Stderr)
+		}
+		return b
+	}
+	out, dir := buildExample(t), t.TempDir()
+	whole, err := os.ReadFile(evalText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := filepath.Join(dir, "play.txt")
+	if err := os.WriteFile(text, whole[5000:9000], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const tokens = "200" // the last group is a part of one
+	for _, layout := range []string{"all", "llama"} {
+		windows := script("windows", "../../testdata/models/bard-3m/tokenizer.json", text, tokens, layout)
+		var ids [][]int
+		if err := json.Unmarshal(windows, &ids); err != nil || len(ids) < 4 {
+			t.Fatalf("%d windows: %v", len(ids), err)
+		}
+		list := filepath.Join(dir, "windows.json")
+		if err := os.WriteFile(list, windows, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, model := range []string{"bard-mixed", "bard-bf16"} {
+			if err := os.MkdirAll(filepath.Join(dir, model), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for i, w := range ids {
+				runLlima(t, "run", filepath.Join(out, model), "--ids", strings.Trim(strings.ReplaceAll(fmt.Sprint(w), " ", ","), "[]"),
+					"--max-tokens", "0", "--json", "--logits", filepath.Join(dir, model, strconv.Itoa(i)+".npy"))
+			}
+		}
+		var got, want any
+		err := errors.Join(
+			json.Unmarshal(script("figures", list, filepath.Join(dir, "bard-mixed"), filepath.Join(dir, "bard-bf16"), layout), &want),
+			json.Unmarshal(runLlima(t, "eval", filepath.Join(out, "bard-mixed"), "--text", text, "--against", filepath.Join(out, "bard-bf16"),
+				"--phase", "prefill", "--windows", layout, "--window", tokens, "--json"), &got))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{
+			"tokens", "perplexity", "perplexity_ci95.0", "perplexity_ci95.1", "reference.perplexity", "perplexity_delta_ci95.0",
+			"perplexity_delta_ci95.1", "kl.mean", "kl.mean_ci95.0", "kl.mean_ci95.1", "kl.p99", "kl.max", "same_top1",
+		} {
+			a, ok := figure(got, path)
+			b, ok2 := figure(want, path)
+			if !ok || !ok2 || math.Abs(a-b) > 1e-3*math.Abs(b) { // Student's t is within 0.2 %, of an interval
+				t.Errorf("%s: %s = %.9g, numpy has %.9g", layout, path, a, b)
+			}
+			t.Logf("%s: %s = %.9g, numpy has %.9g", layout, path, a, b)
+		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/llima-build/llima/formats/arch"
+	"github.com/llima-build/llima/formats/dataset"
 	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/modalix/measure"
 	"github.com/llima-build/llima/modalix/runtime"
 )
 
@@ -202,4 +204,62 @@ func testBeside(t *testing.T, m, other *runtime.Model, phase addr.Phase, ids []i
 		}
 	}
 	must(t, m.Beside(nil, nil))
+}
+
+// TestPartErrors compares the output error of each POST with what the next
+// layer, or who reads the logits, gets when only that part is another build's.
+func TestPartErrors(t *testing.T) {
+	full := small
+	full.ReturnLogits = true
+	reference := &measure.Model{Model: open(t, buildBard(t, inBF16, full))}
+	int4 := &measure.Model{Model: open(t, buildBard(t, inINT4, small))}
+	ids := readGolden(t, "long").input[:37]
+	for _, phase := range addr.Phases {
+		done := 0
+		got, err := measure.PartErrors(t.Context(), measure.Options{
+			Model: int4, Reference: reference, Windows: []dataset.Window{{IDs: ids}}, Phase: phase,
+			Progress: func(n, of int) { done = n*1000 + of },
+		})
+		must(t, err)
+		if len(got) != 8 || done != 37*1000+37 {
+			t.Fatalf("%d parts, progress %d", len(got), done)
+		}
+		for i, p := range got {
+			if p.ID != reference.Parts(phase)[i] || !(p.Error > 0.005 && p.Error < 0.1) {
+				t.Errorf("part %d is %v, with an error of %g", i, p.ID, p.Error)
+			}
+			if p.ID.Part != addr.Post {
+				continue
+			}
+			want := after(t, reference.Model, p.ID, ids)
+			must(t, reference.Use(p.ID, int4.Model))
+			given := after(t, reference.Model, p.ID, ids)
+			must(t, reference.Use(p.ID, reference.Model))
+			var d, n float64
+			for j, v := range want {
+				e := float64(given[j]) - float64(v)
+				d, n = d+e*e, n+float64(v)*float64(v)
+			}
+			if w := math.Sqrt(d / n); math.Abs(p.Error-w) > 1e-9 {
+				t.Errorf("%v: error %g, want %g", p.ID, p.Error, w)
+			}
+		}
+	}
+}
+
+// after returns what a POST gave for a sequence.
+func after(tb testing.TB, m *runtime.Model, id addr.PartID, ids []int) []float32 {
+	tb.Helper()
+	s, err := m.Sequence(id.Phase, ids)
+	must(tb, err)
+	var out []float32
+	s.Inputs = func(layer int, hidden []float32) {
+		if layer == id.Index+1 {
+			out = append(out, hidden...)
+		}
+	}
+	if rows := rowsOf(tb, s, nil); id.Index == m.Config().NumHiddenLayers-1 {
+		return slices.Concat(rows...)
+	}
+	return out
 }

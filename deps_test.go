@@ -19,6 +19,7 @@ const depsRules = `
 internal/addr:
 internal/diag:
 internal/document:
+internal/doctable:
 internal/cursor:
 internal/atomicio:
 internal/mmap:

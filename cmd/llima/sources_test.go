@@ -12,6 +12,7 @@ import (
 
 	"github.com/llima-build/llima/formats/npy"
 	"github.com/llima-build/llima/formats/safetensors"
+	"github.com/llima-build/llima/internal/doctable"
 )
 
 // sourceCase is a model whose weights are quantised already, or come as GGUF.
@@ -90,7 +91,9 @@ func TestSources(t *testing.T) {
 		}
 		rows = append(rows, fmt.Sprintf("| %s | %s | %.2f %% | %.0f %% | transformers 5.23, float32 |", c.name, c.format, 100*worst, 100*bound))
 	}
-	checkTable(t, filepath.Join(root, "docs/support.md"), "sources", rows)
+	doctable.Table{
+		File: filepath.Join(root, "docs/support.md"), Name: "sources", Command: "go test ./cmd/llima -run TestSources -update",
+	}.Check(t, *update, rows, doctable.SamePercent)
 }
 
 // goldenLogits returns a prompt and its logits, [tokens, width].
@@ -147,54 +150,4 @@ func apart(got, want []float32) float64 {
 	}
 	n := float64(len(want))
 	return diff / n / math.Sqrt(squares/n-(sum/n)*(sum/n))
-}
-
-// checkTable holds a table of a document to what was measured, figures within
-// a tenth; -update rewrites it.
-func checkTable(t *testing.T, path, name string, rows []string) {
-	t.Helper()
-	doc, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- "+name+": made by go test ./cmd/llima -run TestSources -update -->\n", "<!-- end -->\n"
-	head, rest, ok := strings.Cut(string(doc), begin)
-	old, tail, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no table %s", path, name)
-	}
-	if *update {
-		text := head + begin + strings.Join(rows, "\n") + "\n" + end + tail
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	have := strings.Split(strings.TrimSpace(old), "\n")
-	if len(have) != len(rows) {
-		t.Fatalf("table %s has %d lines, want %d; run the test with -update", name, len(have), len(rows))
-	}
-	for i, want := range rows {
-		if !sameCells(have[i], want) {
-			t.Errorf("table %s: %s\nmeasured %s\nrun the test with -update", name, have[i], want)
-		}
-	}
-}
-
-// sameCells compares cells: as text, or as percentages.
-func sameCells(a, b string) bool {
-	x, y := strings.Split(a, "|"), strings.Split(b, "|")
-	if len(x) != len(y) {
-		return false
-	}
-	for i := range x {
-		var p, q float64
-		n, _ := fmt.Sscanf(x[i], "%f %%", &p)
-		m, _ := fmt.Sscanf(y[i], "%f %%", &q)
-		near := n == 1 && m == 1 && math.Abs(p-q) <= 0.1*max(p, q)+0.01
-		if !near && x[i] != y[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -183,14 +183,19 @@ func softmax(p, logits []float32) {
 	}
 }
 
-// draw returns the token at which the probabilities below u end.
+// draw returns the token at which the probabilities below u end, the last one
+// that has any where rounding leaves a rest.
 func draw(p []float32, u float64) int {
+	last := 0
 	for i, v := range p {
 		if u -= float64(v); u < 0 {
 			return i
 		}
+		if v > 0 {
+			last = i
+		}
 	}
-	return len(p) - 1
+	return last
 }
 
 // add adds the gradients of a text.

@@ -165,15 +165,21 @@ func (s *source) simple(t *testing.T, f quant.Format) walk.Weights {
 	return out
 }
 
-// calibrated quantises every matrix but embeddings and head by some texts.
-func (s *source) calibrated(t *testing.T, f quant.Format, texts, tokens int, gradients bool) walk.Weights {
+// pick takes texts at even distances from calibration.txt.
+func (s *source) pick(t *testing.T, texts, tokens int) [][]int {
 	t.Helper()
-	m := s.model(tokens)
 	all := s.windows(t, filepath.Join(text, "calibration.txt"), tokens)
 	var picked [][]int
 	for i := range texts {
 		picked = append(picked, all[i*(len(all)/texts)])
 	}
+	return picked
+}
+
+// calibrated quantises every matrix but embeddings and head by some texts.
+func (s *source) calibrated(t *testing.T, f quant.Format, picked [][]int, gradients bool) walk.Weights {
+	t.Helper()
+	m := s.model(len(picked[0]))
 	q := &walk.Quantizer{
 		Model: m, Settings: calib.Defaults(), Formats: func(string) []quant.Format { return []quant.Format{f} },
 		HeldOut: len(picked) / 8, Float: m.NewStream(len(picked)), Quantised: m.NewStream(len(picked)),
@@ -217,7 +223,7 @@ func TestQuantizer(t *testing.T) {
 	if os.Getenv("LLIMA_LONG") == "" {
 		held = held[:4]
 		simple, _ := kl(t, s.model(512), held, s.simple(t, f))
-		got, _ := kl(t, s.model(512), held, s.calibrated(t, f, 12, 192, true))
+		got, _ := kl(t, s.model(512), held, s.calibrated(t, f, s.pick(t, 12, 192), true))
 		if !(got < simple/2) {
 			t.Errorf("KL %.5f after calibration, %.5f without inputs", got, simple)
 		}
@@ -229,7 +235,7 @@ func TestQuantizer(t *testing.T) {
 		t.Errorf("KL %.5f without inputs, want at most 0.0095", simple)
 	}
 	start := time.Now()
-	w := s.calibrated(t, f, 128, 384, true)
+	w := s.calibrated(t, f, s.pick(t, 128, 384), true)
 	took := time.Since(start)
 	got, same := kl(t, s.model(512), held, w)
 	t.Logf("calibrated: KL %.5f, same top-1 %.4f, in %v", got, same, took.Round(time.Second))

@@ -32,6 +32,9 @@ type Problem struct {
 	// along its diagonal, one after the other: [b, b] of [GradientBlock](N)
 	// outputs each, the last of what is left. nil: every output counts alike.
 	Grad []float32
+	// GradTokens is how many tokens Grad is a mean over; 0: so many that it has
+	// no noise.
+	GradTokens int
 }
 
 // Moments are means over tokens. x is an input in the model whose earlier
@@ -43,9 +46,10 @@ type Moments struct {
 
 // Inputs are the moments that matrices of the same inputs share.
 type Inputs struct {
-	K     int
-	H     []float32 // [K, K]: mean of x·xᵀ
-	Cross []float32 // [K, K]: mean of f·xᵀ; nil: H, the streams are the same
+	K      int
+	Tokens int       // that the means run over; 0: so many that there is no noise
+	H      []float32 // [K, K]: mean of x·xᵀ
+	Cross  []float32 // [K, K]: mean of f·xᵀ; nil: H, the streams are the same
 
 	solved sync.Map // what was computed of them, by what it is
 }
@@ -72,14 +76,16 @@ func GradientSize(n int) int {
 // a diagonal, added to it.
 type Settings struct {
 	TargetDamping float64 // of H where W is moved to make up for earlier layers
-	Damping       float64 // of H else
-	GradDamping   float64 // of Grad
+	Damping       float64 // of H else, where it has no noise
+	Noise         float64 // more of either, times columns by tokens
+	GradDamping   float64 // of Grad, where it has no noise
+	GradNoise     float64 // more of it, times outputs by tokens
 	Sweeps        int     // of coordinate descent over all rows, at most
 }
 
 // Defaults returns the settings that docs/quality.md measures.
 func Defaults() Settings {
-	return Settings{TargetDamping: 0.01, Damping: 0.003, GradDamping: 0.03, Sweeps: 6}
+	return Settings{TargetDamping: 0.01, Damping: 0.003, Noise: 0.5, GradDamping: 0.03, GradNoise: 2, Sweeps: 6}
 }
 
 // Method says how a matrix was quantised.
@@ -125,15 +131,16 @@ func Solve(p *Problem, formats []quant.Format, s Settings) ([]*Result, error) {
 	if p.Fit.zero() {
 		return p.dataFree(formats)
 	}
-	target, moved, err := p.target(s.TargetDamping)
+	noise := p.Fit.noise(s)
+	target, moved, err := p.target(s.TargetDamping + noise)
 	if err != nil {
 		return nil, err
 	}
-	h, err := p.Fit.damped(s.Damping)
+	h, err := p.Fit.damped(s.Damping + noise)
 	if err != nil {
 		return nil, err
 	}
-	g := p.gradient(s.GradDamping)
+	g := p.gradient(s)
 	fit, held := p.judge(&p.Fit, g), p.judge(p.Held, g)
 	var out []*Result
 	for _, f := range formats {

@@ -12,7 +12,7 @@ const together = 32
 // descend lowers tr(g·d·h·dᵀ), d what the matrix lacks of its target, one code
 // or one scale at a time, row after row, until a sweep changes no code.
 func (m *matrix) descend(h []float32, g blocks, sweeps int) {
-	d := &descent{m: m, h: h, d: make([]float32, m.n*m.k)}
+	d := &descent{m: m, h: h, d: make([]float32, m.n*m.k), bends: make([]float64, len(m.scales))}
 	for i := range m.n {
 		m.lack(d.row(i), i)
 	}
@@ -36,10 +36,12 @@ func (m *matrix) descend(h []float32, g blocks, sweeps int) {
 	})
 }
 
-// descent is a matrix at work; d [n, k] is what it lacks.
+// descent is a matrix at work; d [n, k] is what it lacks. bends [n, groups]
+// are q·h·q of the codes q of each group, 0 where that is not known.
 type descent struct {
-	m    *matrix
-	h, d []float32
+	m     *matrix
+	h, d  []float32
+	bends []float64
 }
 
 func (d *descent) row(i int) []float32 { return d.d[i*d.m.k : (i+1)*d.m.k] }
@@ -67,15 +69,15 @@ func (d *descent) rows(g *block, first, n int) int {
 				weights[i*g.size+j] = g.share(first+i, g.first+j)
 			}
 		}
-		ordered.Multiply(ordered.Dense(y, n, k), ordered.Dense(weights, n, g.size), ordered.Dense(d.d[g.first*k:(g.first+g.size)*k], g.size, k))
+		columns(y, weights, d.d[g.first*k:(g.first+g.size)*k], n, g.size, k)
 	}
-	ordered.Multiply(ordered.Dense(r, n, k), ordered.Dense(y, n, k), ordered.Dense(d.h, k, k))
+	columns(r, y, d.h, n, k, k)
 	changed := 0
 	before := make([]float32, k)
 	for i := range n {
 		own := r[i*k : (i+1)*k]
 		copy(before, own)
-		changed += newRow(d.m, first+i, d.h, own).settle()
+		changed += d.newRow(first+i, own).settle()
 		d.m.lack(d.row(first+i), first+i)
 		if g == nil {
 			continue
@@ -96,19 +98,35 @@ func (g *block) share(i, j int) float32 {
 	return row[j-g.first] / row[i-g.first]
 }
 
+// columns adds a [n, m] · b [m, k] to c, on all cores.
+func columns(c, a, b []float32, n, m, k int) {
+	const width = 192
+	eachRow((k+width-1)/width, func(i int) {
+		lo := i * width
+		w := min(width, k-lo)
+		ordered.Multiply(
+			ordered.Matrix{Data: c[lo:], Rows: n, Cols: w, Stride: k},
+			ordered.Dense(a, n, m),
+			ordered.Matrix{Data: b[lo:], Rows: m, Cols: w, Stride: k},
+		)
+	})
+}
+
 // row is one row in coordinate descent; r [k] is the gradient y·h.
 type row struct {
 	m      *matrix
 	h      []float32
 	codes  []int8
 	scales []float32
+	bends  []float64
 	r, v   []float32
 }
 
-func newRow(m *matrix, i int, h, r []float32) *row {
+func (d *descent) newRow(i int, r []float32) *row {
+	m, g := d.m, d.m.groups()
 	return &row{
-		m: m, h: h, codes: m.codes[i*m.k : (i+1)*m.k], scales: m.scales[i*m.groups() : (i+1)*m.groups()],
-		r: r, v: make([]float32, m.group),
+		m: m, h: d.h, codes: m.codes[i*m.k : (i+1)*m.k], scales: m.scales[i*g : (i+1)*g],
+		bends: d.bends[i*g : (i+1)*g], r: r, v: make([]float32, m.group),
 	}
 }
 
@@ -143,6 +161,7 @@ func (r *row) stepCodes() int {
 		best = min(max(float32(math.RoundToEven(float64(best))), r.m.lo), r.m.hi)
 		if q := int8(best); q != c {
 			r.codes[j] = q
+			r.bends[j/r.m.group] = 0
 			ordered.Axpy(r.r, h, -float32((best-float32(c))*s))
 			changed++
 		}
@@ -153,17 +172,9 @@ func (r *row) stepCodes() int {
 // stepScale moves the scale of a group to where the error is least for its codes.
 func (r *row) stepScale(g int) {
 	lo, hi := g*r.m.group, min((g+1)*r.m.group, r.m.k)
-	v := r.v[:hi-lo]
-	clear(v)
-	var a, b float64
+	a, b := 0.0, r.bend(g, lo, hi)
 	for j := lo; j < hi; j++ {
-		if q := float32(r.codes[j]); q != 0 {
-			a += float64(float64(q) * float64(r.r[j]))
-			ordered.Axpy(v, r.column(j)[lo:hi], q)
-		}
-	}
-	for j, x := range v {
-		b += float64(float64(r.codes[lo+j]) * float64(x))
+		a += float64(float64(r.codes[j]) * float64(r.r[j]))
 	}
 	s := r.scales[g]
 	if !(b > 0) {
@@ -179,4 +190,22 @@ func (r *row) stepScale(g int) {
 			ordered.Axpy(r.r, r.column(j), -float32((next-s)*q))
 		}
 	}
+}
+
+// bend returns q·h·q of a group's codes q.
+func (r *row) bend(g, lo, hi int) float64 {
+	if r.bends[g] != 0 {
+		return r.bends[g]
+	}
+	v := r.v[:hi-lo]
+	clear(v)
+	for j := lo; j < hi; j++ {
+		if q := float32(r.codes[j]); q != 0 {
+			ordered.Axpy(v, r.column(j)[lo:hi], q)
+		}
+	}
+	for j, x := range v {
+		r.bends[g] += float64(float64(r.codes[lo+j]) * float64(x))
+	}
+	return r.bends[g]
 }

@@ -1,6 +1,8 @@
 package calib
 
 import (
+	"sync"
+
 	"github.com/llima-build/llima/internal/ordered"
 )
 
@@ -19,16 +21,11 @@ func (in *Inputs) zero() bool {
 	return true
 }
 
-// once computes something of the inputs, once for all their matrices.
+// once computes something of the inputs, once for all their matrices, which
+// may ask at the same time.
 func once[T any](in *Inputs, key any, compute func() (T, error)) (T, error) {
-	if v, ok := in.solved.Load(key); ok {
-		return v.(T), nil
-	}
-	v, err := compute()
-	if err == nil {
-		in.solved.Store(key, v)
-	}
-	return v, err
+	f, _ := in.solved.LoadOrStore(key, sync.OnceValues(compute))
+	return f.(func() (T, error))()
 }
 
 // Keys of what is computed once, for a damping.
@@ -37,6 +34,14 @@ type (
 	factorKey struct{ damping float64 }
 	driftKey  struct{ damping float64 }
 )
+
+// noise is how much more damping H needs for the few tokens it comes from.
+func (in *Inputs) noise(s Settings) float64 {
+	if in.Tokens == 0 {
+		return 0
+	}
+	return float64(s.Noise*float64(in.K)) / float64(in.Tokens)
+}
 
 // damped returns H with damping.
 func (in *Inputs) damped(damping float64) (*hessian, error) {
@@ -232,8 +237,8 @@ type block struct {
 // blocks are what a matrix consists of, but for zeros; nil is the identity.
 type blocks []block
 
-// gradient returns Grad, damped.
-func (p *Problem) gradient(damping float64) blocks {
+// gradient returns Grad, damped: the more, the fewer tokens it comes from.
+func (p *Problem) gradient(s Settings) blocks {
 	if p.Grad == nil {
 		return nil
 	}
@@ -241,6 +246,10 @@ func (p *Problem) gradient(damping float64) blocks {
 	at := 0
 	for first, b := 0, GradientBlock(p.N); first < p.N; first += b {
 		n := min(b, p.N-first)
+		damping := s.GradDamping
+		if p.GradTokens > 0 {
+			damping += float64(s.GradNoise * float64(n) / float64(p.GradTokens))
+		}
 		d := damped(p.Grad[at:at+n*n], n, damping)
 		if !(d[0] > 0) { // no gradient reaches these outputs: they count alike
 			for i := range n {

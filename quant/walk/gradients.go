@@ -9,7 +9,6 @@ import (
 
 	"github.com/llima-build/llima/formats/onnx/eval"
 	"github.com/llima-build/llima/formats/onnx/gradient"
-	"github.com/llima-build/llima/internal/ordered"
 	"github.com/llima-build/llima/quant/calib"
 )
 
@@ -24,7 +23,7 @@ const atOnce = 1 << 26
 // [calib.GradientSize](n) elements, laid out as [calib.Problem] says. It is
 // complete when Gradients returns. The draw depends on a text's index alone.
 func (m *Model) Gradients(ctx context.Context, texts [][]int, alloc func(tensor string, n int) ([]float32, error), progress func(done, total int)) error {
-	b := &backward{m: m, alloc: alloc, sums: map[string][]float32{}}
+	b := &backward{m: m, alloc: alloc, sums: map[string][]float32{}, widths: map[string]int{}}
 	layers := m.Arch.NumHiddenLayers
 	total := 2 * layers * len(texts)
 	b.tick = func(n int) {
@@ -39,9 +38,12 @@ func (m *Model) Gradients(ctx context.Context, texts [][]int, alloc func(tensor 
 			return err
 		}
 	}
-	for _, sum := range b.sums {
-		for i := range sum {
-			sum[i] /= float32(m.Tokens * len(texts))
+	for name, sum := range b.sums {
+		divide(sum, m.Tokens*len(texts))
+		n := b.widths[name]
+		for _, size := range blocks(n) {
+			mirror(sum, size)
+			sum = sum[size*size:]
 		}
 	}
 	return nil
@@ -52,8 +54,10 @@ type backward struct {
 	m     *Model
 	alloc func(tensor string, n int) ([]float32, error)
 	sums  map[string][]float32
-	done  int
-	tick  func(texts int)
+	// widths are how many outputs the matrices have.
+	widths map[string]int
+	done   int
+	tick   func(texts int)
 }
 
 // texts takes some texts, the first of which has an index, through the model
@@ -215,7 +219,7 @@ func (b *backward) add(layer, text int, g *graph, v map[string]eval.Value) error
 				if len(sum) != calib.GradientSize(width) {
 					return fmt.Errorf("llima: internal error: %d elements for gradients of %q", len(sum), name)
 				}
-				b.sums[name] = sum
+				b.sums[name], b.widths[name] = sum, width
 			}
 			addBlocks(b.sums[name], d, b.m.Tokens, width)
 		}
@@ -225,17 +229,18 @@ func (b *backward) add(layer, text int, g *graph, v map[string]eval.Value) error
 
 // addBlocks adds yᵀ·y of rows of y [rows, n] to the blocks along the diagonal.
 func addBlocks(sum, y []float32, rows, n int) {
-	block := calib.GradientBlock(n)
-	left := ordered.Transpose(ordered.Dense(y, rows, n))
-	for lo := 0; lo < n; lo += block {
-		w := min(block, n-lo)
-		inRows(w, func(i, part int) {
-			ordered.Multiply(
-				ordered.Dense(sum[i*w:], part, w),
-				ordered.Dense(left.Data[(lo+i)*rows:], part, rows),
-				ordered.Matrix{Data: y[lo:], Rows: rows, Cols: w, Stride: n},
-			)
-		})
-		sum = sum[w*w:]
+	first := 0
+	for _, size := range blocks(n) {
+		addSquare(sum, y, rows, n, first, size)
+		first, sum = first+size, sum[size*size:]
 	}
+}
+
+// blocks lists the sizes of the blocks of gradients of n outputs.
+func blocks(n int) []int {
+	var out []int
+	for b := calib.GradientBlock(n); n > 0; n -= b {
+		out = append(out, min(b, n))
+	}
+	return out
 }

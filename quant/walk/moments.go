@@ -29,7 +29,7 @@ func (m *sums) text(c *collector, float, quantised map[string]eval.Value) {
 	if m.h == nil {
 		m.h, m.cross = make([]float32, m.k*m.k), make([]float32, m.k*m.k)
 	}
-	add(m.h, x.F, x.F, rows, m.k, m.k)
+	addSquare(m.h, x.F, rows, m.k, 0, m.k)
 	add(m.cross, f.F, x.F, rows, m.k, m.k)
 	if c.residual != "" {
 		rf, rx := float[c.residual].F, quantised[c.residual].F
@@ -51,12 +51,11 @@ func (m *sums) moments() *calib.Moments {
 	if m.tokens == 0 {
 		return nil
 	}
+	mirror(m.h, m.k)
 	for _, sum := range [][]float32{m.h, m.cross, m.lag} {
-		for i := range sum {
-			sum[i] /= float32(m.tokens)
-		}
+		divide(sum, m.tokens)
 	}
-	return &calib.Moments{Inputs: &calib.Inputs{K: m.k, H: m.h, Cross: m.cross}, Lag: m.lag}
+	return &calib.Moments{Inputs: &calib.Inputs{K: m.k, Tokens: m.tokens, H: m.h, Cross: m.cross}, Lag: m.lag}
 }
 
 // add adds to sum [n, k] the products yᵀ·x of rows.
@@ -65,6 +64,35 @@ func add(sum, y, x []float32, rows, n, k int) {
 	inRows(n, func(i, part int) {
 		ordered.Multiply(ordered.Dense(sum[i*k:], part, k), ordered.Dense(left.Data[i*rows:], part, rows), ordered.Dense(x, rows, k))
 	})
+}
+
+// addSquare adds to sum [n, n] the products yᵀ·y of columns [first, first+n)
+// of y [rows, width]: what is on and right of its diagonal, in strips whose
+// beginnings lie left of it.
+func addSquare(sum, y []float32, rows, width, first, n int) {
+	left := ordered.Transpose(ordered.Matrix{Data: y[first:], Rows: rows, Cols: n, Stride: width})
+	inRows(n, func(i, part int) {
+		ordered.Multiply(
+			ordered.Matrix{Data: sum[i*n+i:], Rows: part, Cols: n - i, Stride: n},
+			ordered.Dense(left.Data[i*rows:], part, rows),
+			ordered.Matrix{Data: y[first+i:], Rows: rows, Cols: n - i, Stride: width},
+		)
+	})
+}
+
+// mirror copies what is right of the diagonal of a [n, n] to its left.
+func mirror(a []float32, n int) {
+	for i := range n {
+		for j := range i {
+			a[i*n+j] = a[j*n+i]
+		}
+	}
+}
+
+func divide(sum []float32, by int) {
+	for i := range sum {
+		sum[i] /= float32(by)
+	}
 }
 
 // inRows calls f for n rows, a part at a time, on all cores: i is the part's

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/formats/onnx/eval"
@@ -27,6 +28,8 @@ type Quantizer struct {
 	// its outputs, nil where it is not known: every output then counts alike.
 	// It may itself be nil.
 	Gradient func(tensor string) ([]float32, error)
+	// GradientTexts is how many texts that was found from; 0: as many as there are.
+	GradientTexts int
 	// Progress is told how much of the work on a layer is done; it may be nil.
 	Progress func(done, total int)
 
@@ -52,13 +55,22 @@ func (q *Quantizer) Layer(ctx context.Context, index int) ([]Result, error) {
 		return nil, fmt.Errorf("layer %d: %w", index, err)
 	}
 	s := q.step(index, g)
-	if err := s.groups(ctx, g.groups()); err != nil {
+	if err := s.groups(ctx, q.wanted(g.groups())); err != nil {
 		return nil, err
 	}
 	if err := s.leave(ctx); err != nil {
 		return nil, err
 	}
 	return s.results, nil
+}
+
+// wanted leaves out groups of which no matrix is wanted in any format.
+func (q *Quantizer) wanted(list []group) []group {
+	return slices.DeleteFunc(list, func(g group) bool {
+		return !slices.ContainsFunc(g.gemms, func(n *onnx.Node) bool {
+			return slices.ContainsFunc(q.Formats(n.Inputs[1]), func(f quant.Format) bool { return f.Bits != 16 })
+		})
+	})
 }
 
 func (q *Quantizer) check() error {
@@ -85,6 +97,7 @@ type step struct {
 	done             map[string]eval.Value // quantised so far, dequantised
 	float, quantised []map[string]eval.Value
 	results          []Result
+	left             bool // the float stream is past the layer
 	at, total        int
 }
 
@@ -102,22 +115,32 @@ func (s *step) groups(ctx context.Context, list []group) error {
 	for _, g := range list {
 		s.total += len(g.gemms)
 	}
-	for _, g := range list {
-		if err := s.group(ctx, g); err != nil {
+	for i, g := range list {
+		if err := s.group(ctx, g, i == len(list)-1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// leave moves both streams past the layer.
+// leave moves the quantised stream past the layer, and the float one where
+// that has not left with the last group.
 func (s *step) leave(ctx context.Context) error {
-	return each(ctx, len(s.float), func(i int) ([2]map[string]eval.Value, error) {
-		return s.both(i, "hidden_out")
-	}, func(i int, v [2]map[string]eval.Value) error {
+	return each(ctx, len(s.float), func(i int) (out [2]eval.Value, err error) {
+		v, err := s.g.run(s.done, s.quantised[i], leaves)
+		if out[1] = v[leaves]; err != nil || s.left {
+			return out, err
+		}
+		v, err = s.g.run(nil, s.float[i], leaves)
+		out[0] = v[leaves]
+		return out, err
+	}, func(i int, v [2]eval.Value) error {
 		s.tick()
 		for j, to := range []Stream{s.q.Float, s.q.Quantised} {
-			copy(to[i], v[j]["hidden_out"].F)
+			if v[j].F == nil {
+				continue
+			}
+			copy(to[i], v[j].F)
 			if err := s.q.Model.check(s.index, i, "hidden state", to[i]); err != nil {
 				return err
 			}
@@ -126,29 +149,17 @@ func (s *step) leave(ctx context.Context) error {
 	})
 }
 
-// both computes values of a text, in the float model and in the quantised one.
-func (s *step) both(i int, want ...string) (out [2]map[string]eval.Value, err error) {
-	if out[0], err = s.g.run(nil, s.float[i], want...); err == nil {
-		out[1], err = s.g.run(s.done, s.quantised[i], want...)
-	}
-	return out, err
-}
+// leaves is what a layer ends in.
+const leaves = "hidden_out"
 
 // keepWidth bounds what is kept of a text between passes, in hidden states;
 // where it would be more, it is computed again.
 const keepWidth = 2
 
-func (s *step) group(ctx context.Context, g group) error {
-	keep := s.g.border(g.first)
-	width := 0
-	for _, name := range keep {
-		if name != "hidden" {
-			width += int(s.g.types[name].Dims[len(s.g.types[name].Dims)-1])
-		}
-	}
-	if width > keepWidth*s.q.Model.Arch.HiddenSize {
-		keep = nil
-	}
+// group quantises the matrices of a group. With the last one the float stream
+// leaves the layer, as nothing else reads it.
+func (s *step) group(ctx context.Context, g group, last bool) error {
+	keep := s.kept(g)
 	c := &collector{input: g.input}
 	if len(g.gemms) == 1 {
 		c.residual = s.g.residual(g.gemms[0])
@@ -157,9 +168,17 @@ func (s *step) group(ctx context.Context, g group) error {
 	if c.residual != "" {
 		want = append(want, c.residual)
 	}
+	s.left = last && !isHead(g.gemms[0])
 	fitted := len(s.float) - s.q.HeldOut
-	err := each(ctx, len(s.float), func(i int) ([2]map[string]eval.Value, error) {
-		return s.both(i, want...)
+	err := each(ctx, len(s.float), func(i int) (out [2]map[string]eval.Value, err error) {
+		first := want
+		if s.left {
+			first = append([]string{leaves}, want...)
+		}
+		if out[0], err = s.g.run(nil, s.float[i], first...); err == nil {
+			out[1], err = s.g.run(s.done, s.quantised[i], want...)
+		}
+		return out, err
 	}, func(i int, v [2]map[string]eval.Value) error {
 		s.tick()
 		for j := range v {
@@ -175,17 +194,57 @@ func (s *step) group(ctx context.Context, g group) error {
 		if keep != nil {
 			s.float[i], s.quantised[i] = pick(v[0], keep), pick(v[1], keep)
 		}
-		return nil
+		if !s.left {
+			return nil
+		}
+		copy(s.q.Float[i], v[0][leaves].F)
+		s.float[i] = nil
+		return s.q.Model.check(s.index, i, "hidden state", s.q.Float[i])
 	})
 	if err != nil {
 		return err
 	}
-	fit, held := c.fit.moments(), c.held.moments()
-	for _, gemm := range g.gemms {
-		if err := s.matrix(gemm, fit, held); err != nil {
-			return fmt.Errorf("layer %d: %w", s.index, err)
+	return s.solve(g, &c.fit, &c.held)
+}
+
+// kept lists what to keep of texts for what follows a group; nil where that is
+// what is there already.
+func (s *step) kept(g group) []string {
+	keep := s.g.border(g.first)
+	width := 0
+	for _, name := range keep {
+		if name != "hidden" {
+			width += int(s.g.types[name].Dims[len(s.g.types[name].Dims)-1])
+		}
+	}
+	if width > keepWidth*s.q.Model.Arch.HiddenSize {
+		return nil
+	}
+	return keep
+}
+
+// solve quantises the matrices of a group by sums over texts.
+func (s *step) solve(g group, fitted, out *sums) error {
+	fit, held := fitted.moments(), out.moments()
+	results, errs := make([][]Result, len(g.gemms)), make([]error, len(g.gemms))
+	var wg sync.WaitGroup
+	for i, gemm := range g.gemms {
+		wg.Go(func() { results[i], errs[i] = s.matrix(gemm, fit, held) })
+	}
+	wg.Wait()
+	for i, list := range results {
+		if errs[i] != nil {
+			return fmt.Errorf("layer %d: %w", s.index, errs[i])
 		}
 		s.tick()
+		if len(list) == 0 {
+			continue
+		}
+		s.results = append(s.results, list...)
+		r := list[0]
+		v := s.g.fixed[r.Tensor]
+		v.F = quant.Dequantize(r.Codes, r.Scales, r.N, r.K, r.Format)
+		s.done[r.Tensor] = v
 	}
 	return nil
 }
@@ -198,7 +257,8 @@ func pick(from map[string]eval.Value, names []string) map[string]eval.Value {
 	return out
 }
 
-func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) error {
+// matrix solves a matrix in the formats that are wanted.
+func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) ([]Result, error) {
 	name := gemm.Inputs[1]
 	var formats []quant.Format
 	for _, f := range s.q.Formats(name) {
@@ -207,7 +267,7 @@ func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) error {
 		}
 	}
 	if len(formats) == 0 {
-		return nil
+		return nil, nil
 	}
 	w := s.g.fixed[name]
 	n, k := int(w.Dims[0]), int(w.Dims[1])
@@ -215,19 +275,23 @@ func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) error {
 	if s.q.Gradient != nil {
 		var err error
 		if problem.Grad, err = s.q.Gradient(name); err != nil {
-			return err
+			return nil, err
 		}
+		texts := s.q.GradientTexts
+		if texts == 0 {
+			texts = len(s.float)
+		}
+		problem.GradTokens = texts * s.q.Model.Tokens
 	}
-	results, err := calib.Solve(problem, formats, s.q.Settings)
+	solved, err := calib.Solve(problem, formats, s.q.Settings)
 	if err != nil {
-		return fmt.Errorf("tensor %q: %w", name, err)
+		return nil, fmt.Errorf("tensor %q: %w", name, err)
 	}
-	for i, r := range results {
-		s.results = append(s.results, Result{name, formats[i], n, k, r})
+	var out []Result
+	for i, r := range solved {
+		out = append(out, Result{name, formats[i], n, k, r})
 	}
-	w.F = quant.Dequantize(results[0].Codes, results[0].Scales, n, k, formats[0])
-	s.done[name] = w
-	return nil
+	return out, nil
 }
 
 // Head quantises the matrix of the output head, once the streams have left the

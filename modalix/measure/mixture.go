@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	goruntime "runtime"
 	"slices"
 	"sync"
@@ -27,6 +28,11 @@ type Bench struct {
 type Mixture struct {
 	Phase addr.Phase
 	Parts []Substitute
+	// Shaken is for a mixture without parts, which then is the reference with
+	// what a layer gets shaken, each number by up to as much as a rounding to
+	// BF16 moves it. That moves all the roundings after it, and so the logits.
+	Shaken bool
+	Layer  int // that gets it
 }
 
 // Substitute says whose program a part has.
@@ -38,6 +44,9 @@ type Substitute struct {
 // first returns the first layer that differs from the reference, and -1 where
 // none does.
 func (m Mixture) first() int {
+	if m.Shaken {
+		return m.Layer
+	}
 	first := -1
 	for _, p := range m.Parts {
 		if first < 0 || p.ID.Index < first {
@@ -238,7 +247,11 @@ func (r *mixtureRun) measure(ctx context.Context, b *Bench, m Mixture, w dataset
 		}
 	}()
 	first := m.first()
-	s, err := b.Reference.Resume(m.Phase, first, base.hidden[first])
+	hidden := base.hidden[first]
+	if m.Shaken {
+		hidden = shaken(hidden)
+	}
+	s, err := b.Reference.Resume(m.Phase, first, hidden)
 	if err != nil {
 		return 0, err
 	}
@@ -249,6 +262,16 @@ func (r *mixtureRun) measure(ctx context.Context, b *Bench, m Mixture, w dataset
 		return err
 	})
 	return sum / float64(scored(w)), err
+}
+
+// shaken returns numbers that differ by up to 2⁻⁹ of each, always the same.
+func shaken(in []float32) []float32 {
+	rng := rand.New(rand.NewPCG(0, uint64(len(in))))
+	out := make([]float32, len(in))
+	for i, v := range in {
+		out[i] = v * float32(1+(2*rng.Float64()-1)/512)
+	}
+	return out
 }
 
 // each hands on the rows of a sequence that are scored, with how many were
@@ -308,6 +331,9 @@ func (r *mixtureRun) divergence(b *Bench, m Mixture, rows [][]float32, reference
 // notNumbers says whose logits are not numbers.
 func (r *mixtureRun) notNumbers(b *Bench, m Mixture, reference target) error {
 	if !reference.numbers {
+		return fmt.Errorf("%s: %w", b.Reference.Name, b.Reference.Explain())
+	}
+	if m.Shaken {
 		return fmt.Errorf("%s: %w", b.Reference.Name, b.Reference.Explain())
 	}
 	other, id := b.Others[m.Parts[0].Other], m.Parts[0].ID

@@ -23,41 +23,65 @@ type frontier struct {
 	steps []measure.Step
 }
 
-// frontier finds the best mixtures. An item's choices are BF16, then the
-// alternatives.
-func (s *sensitivity) frontier() *frontier {
+// newFrontier lists what can change.
+func (s *sensitivity) newFrontier() *frontier {
 	f := &frontier{sensitivity: s}
-	var choices [][]measure.Choice
 	for _, id := range s.benches[0].Reference.Parts(addr.Prefill) {
-		for _, ids := range f.together(id) {
-			list := []measure.Choice{{Bytes: f.bytes(config.BF16, ids)}}
-			for other, p := range alternatives {
-				c := measure.Choice{Bytes: f.bytes(p, ids)}
-				for _, id := range ids {
-					c.KL += s.figure(id.Phase, measure.Substitute{ID: id, Other: other}).Value / float64(len(addr.Phases))
-				}
-				list = append(list, c)
+		f.items = append(f.items, f.together(id)...)
+	}
+	return f
+}
+
+// checkLimit refuses a size that no mixture keeps, before anything is measured.
+func (f *frontier) checkLimit() error {
+	least := f.model.BF16Footprint().SizeBytes
+	for _, ids := range f.items {
+		all := f.bytes(config.BF16, ids)
+		least -= max(all-f.bytes(config.INT8, ids), all-f.bytes(config.INT4, ids))
+	}
+	if f.limit == 0 || f.limit >= least {
+		return nil
+	}
+	return budgetError{diagError{diag.Errorf("No mixture is that small", "The smallest takes %s, more than --max-size %s.", view.Bytes(least), f.flags.maxSize), nil}}
+}
+
+// find finds the best mixtures. An item's choices are BF16, then the
+// alternatives.
+func (f *frontier) find() {
+	s := f.sensitivity
+	var choices [][]measure.Choice
+	for _, ids := range f.items {
+		list := []measure.Choice{{Bytes: f.bytes(config.BF16, ids)}}
+		for other, p := range alternatives {
+			c := measure.Choice{Bytes: f.bytes(p, ids)}
+			for _, id := range ids {
+				c.KL += s.own(measure.Substitute{ID: id, Other: other}) / float64(len(addr.Phases))
 			}
-			f.items, choices = append(f.items, ids), append(choices, list)
+			list = append(list, c)
 		}
+		choices = append(choices, list)
 	}
 	f.steps = measure.Frontier(choices)
 	weights := f.steps[0].Bytes
 	at := f.assignment(0)
+	floor := map[addr.Phase]float64{}
 	for i, step := range f.steps {
 		p := view.SensitivityPoint{SizeBytes: s.doc.SizeBytes - (weights - step.Bytes), KL: step.KL, Changed: []view.SensitivityAssign{}, Counts: map[string]int{}}
 		if i > 0 {
 			for _, id := range f.items[step.Item] {
 				at[id] = config.Precisions[step.Choice]
+				floor[id.Phase] = max(floor[id.Phase], s.floor(id))
 				p.Changed = append(p.Changed, view.SensitivityAssign{Part: id.String(), Precision: string(at[id])})
 			}
+		}
+		for _, phase := range addr.Phases {
+			p.KL += floor[phase] / float64(len(addr.Phases))
 		}
 		for _, precision := range at {
 			p.Counts[string(precision)]++
 		}
 		s.doc.Frontier = append(s.doc.Frontier, p)
 	}
-	return f
 }
 
 // together returns the items of a part: each phase of it, or both in one where
@@ -226,10 +250,6 @@ func (f *frontier) within(ctx context.Context) (int, error) {
 	points := f.doc.Frontier
 	if f.limit > 0 {
 		point := slices.IndexFunc(points, func(p view.SensitivityPoint) bool { return p.SizeBytes <= f.limit })
-		if point < 0 {
-			least := points[len(points)-1].SizeBytes
-			return 0, budgetError{diagError{diag.Errorf("No mixture is that small", "The smallest takes %s, more than --max-size %s.", view.Bytes(least), f.flags.maxSize), nil}}
-		}
 		return point, f.measurePoint(ctx, point)
 	}
 	// Of two points the one with more changes loses more, so halving finds the
@@ -277,7 +297,7 @@ func (u *uniforms) key(p config.Precision) string {
 // plot draws the frontier.
 func (s *sensitivity) plot(dir string) error {
 	const mib = 1 << 20
-	sum := plot.PointSet{Name: "sum of single changes", Line: true}
+	sum := plot.PointSet{Name: "predicted from single changes", Line: true}
 	whole := plot.PointSet{Name: "measured together"}
 	uniform := plot.PointSet{Name: "one precision for all"}
 	for _, p := range s.doc.Frontier {
@@ -287,7 +307,7 @@ func (s *sensitivity) plot(dir string) error {
 			list = append(list, fmt.Sprintf("%d parts %s", p.Counts[name], name))
 		}
 		counts := strings.Join(list, ", ")
-		sum.Points = append(sum.Points, plot.Point{X: x, Y: p.KL, Hint: fmt.Sprintf("%.2f MiB, sum %.3g: %s", x, p.KL, counts)})
+		sum.Points = append(sum.Points, plot.Point{X: x, Y: p.KL, Hint: fmt.Sprintf("%.2f MiB, predicted %.3g: %s", x, p.KL, counts)})
 		if p.Measured != nil {
 			whole.Points = append(whole.Points, plot.Point{X: x, Y: p.Measured.KL, Hint: fmt.Sprintf("%.2f MiB, measured %.3g: %s", x, p.Measured.KL, counts)})
 		}

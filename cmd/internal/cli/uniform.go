@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,9 @@ import (
 	"github.com/llima-build/llima/cmd/internal/view"
 	"github.com/llima-build/llima/executor/store"
 	"github.com/llima-build/llima/hcl/config"
+	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
+	"github.com/llima-build/llima/modalix/measure"
 	"github.com/llima-build/llima/planner"
 )
 
@@ -90,4 +93,27 @@ func (u *uniforms) build(cmd *cobra.Command, e *evaluator) error {
 	}
 	u.plan, err = planner.Evaluate(u.graph, u.store) // now every key is known
 	return err
+}
+
+// bench opens the builds.
+func (u *uniforms) bench() (*measure.Bench, error) {
+	var all []*measure.Model
+	for _, m := range u.graph.Models {
+		opened, err := measure.Open(filepath.Join(m.Config.Output, "sima_files"), m.Config.Name)
+		if err != nil {
+			for _, o := range all {
+				err = errors.Join(err, o.Close())
+			}
+			return nil, err
+		}
+		all = append(all, opened)
+	}
+	return &measure.Bench{Reference: all[0], Others: all[1:]}, nil
+}
+
+// weightBytes returns what the weights of a part take in a precision.
+func (u *uniforms) weightBytes(p config.Precision, id addr.PartID) int64 {
+	m := u.graph.Models[slices.Index(config.Precisions, p)]
+	i := slices.IndexFunc(m.Parts, func(part planner.Part) bool { return part.ID == id })
+	return m.Parts[i].WeightBytes
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 // Sensitivity is the document of llima eval --sensitivity --json: what each
 // part loses in each precision while everything else is BF16, and the best
-// mixtures by the sum of that. KL are means over tokens, in nats; those of a
+// mixtures by what follows from that. KL are means over tokens, in nats; those of a
 // whole are means of the phases that were measured. Clocks stand in Time only.
 type Sensitivity struct {
 	FormatVersion int                    `json:"format_version"`
@@ -52,13 +53,14 @@ type SensitivityChange struct {
 	SavedBytes int64       `json:"saved_bytes"`
 	KL         float64     `json:"kl"`
 	Interval   *[2]float64 `json:"kl_ci95,omitempty"`
-	Share      float64     `json:"share"` // percent of the KL of all parts of the phase in the precision
+	Floor      float64     `json:"floor"` // of it: what roundings lose that any change moves
+	Share      float64     `json:"share"` // percent of the KL above the floor of all parts of the phase in the precision
 }
 
 // SensitivityPoint is a mixture: that of the point before with one change more.
 type SensitivityPoint struct {
 	SizeBytes int64                `json:"size_bytes"`
-	KL        float64              `json:"kl"`      // the sum of its changes
+	KL        float64              `json:"kl"`      // predicted: the sum of its changes above their floors, and the highest floor
 	Changed   []SensitivityAssign  `json:"changed"` // against the point before; empty for the first
 	Measured  *SensitivityMeasured `json:"measured,omitempty"`
 	Counts    map[string]int       `json:"parts"` // by precision
@@ -191,6 +193,15 @@ func sensitivityChanges(b *strings.Builder, s *Sensitivity, o SensitivityOptions
 	if left := total + 1 - len(t.rows); left > 0 {
 		fmt.Fprintf(b, "  and %s that lose less; --all shows them\n", plural(left, "part"))
 	}
+	low, high := math.Inf(1), 0.0
+	for _, c := range s.Changes {
+		if c.Floor > 0 {
+			low, high = min(low, c.Floor), max(high, c.Floor)
+		}
+	}
+	if high > 0 {
+		fmt.Fprintf(b, "  of each KL, %s to %s are of roundings that any change moves;\n  share is of what is above\n", shortNats(low), shortNats(high))
+	}
 	b.WriteString("\n")
 }
 
@@ -202,7 +213,7 @@ func shortPrecision(p string) string { return strings.TrimPrefix(p, "A_BF16_W_")
 func sensitivityFrontier(b *strings.Builder, s *Sensitivity) {
 	unit := unitOf(s.SizeBytes)
 	t := table{align: "rrrrrrrl"}
-	t.add("size, "+unit.name, "of BF16", "BF16", "INT8", "INT4", "KL, sum", "measured", "")
+	t.add("size, "+unit.name, "of BF16", "BF16", "INT8", "INT4", "predicted", "measured", "")
 	for i, p := range s.Frontier {
 		chosen := s.Chosen != nil && s.Chosen.Point == i
 		if !frontierRow(i, len(s.Frontier)) && p.Measured == nil && !chosen {
@@ -218,7 +229,7 @@ func sensitivityFrontier(b *strings.Builder, s *Sensitivity) {
 		t.add(twoDigits(unit, p.SizeBytes), fmt.Sprintf("%.0f %%", 100*float64(p.SizeBytes)/float64(max(s.SizeBytes, 1))),
 			strconv.Itoa(p.Counts["BF16"]), strconv.Itoa(p.Counts["A_BF16_W_INT8"]), strconv.Itoa(p.Counts["A_BF16_W_INT4"]), shortNats(p.KL), measured, mark)
 	}
-	b.WriteString("  best mixtures, by the least KL for a byte\n")
+	b.WriteString("  best mixtures; KL predicted from single parts, and measured together\n")
 	t.write(b)
 	for _, p := range s.Precisions {
 		if p.KL != nil {

@@ -155,7 +155,7 @@ func (c *coster) programSize(m *planner.Model, id addr.PartID) int64 {
 // matrix is a matrix of a part in the precision of the part.
 type matrix struct {
 	file    string // names its file of weights
-	refers  bool   // to the checkpoint: nothing is stored
+	refers  bool   // to the checkpoint or to what CALIBRATE made: nothing is stored
 	bytes   int64  // of its file
 	program int64  // of its panels in a program
 	memory  int64  // to make it: a block of rows as it is, and as it will be
@@ -204,8 +204,9 @@ func newMatrices(m *planner.Model, p planner.Part) []matrix {
 		}
 		f := planner.FormatOf(m.Config, precision, name == m.Arch.HeadName())
 		w := matrix{
-			file: name + " " + f.String(), refers: f.Bits == 16 && t.DType == tensor.BF16,
-			bytes: f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),
+			file:   name + " " + f.String(),
+			refers: f.Bits == 16 && t.DType == tensor.BF16 || planner.MethodOf(m.Config, f) == config.Calibrated,
+			bytes:  f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),
 		}
 		w.memory = min(int64(shape[0]), blockWeights/int64(shape[1])+1)*int64(shape[1])*int64(t.DType.Bytes()+3) + w.bytes/slack
 		out = append(out, w)
@@ -340,6 +341,7 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 	samples, tokens := int64(m.Config.Calibration.Samples), int64(m.Config.Calibration.SampleTokens)
 	if t.Addr.Unit == planner.CalibrateData {
 		cost.StoreBytes = 4*samples*tokens + graphText + 6*4*samples*tokens*int64(m.Arch.HiddenSize)
+		cost.StoreBytes += cost.StoreBytes / slack
 		cost.MemoryBytes += 64 * samples * tokens
 		return
 	}

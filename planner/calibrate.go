@@ -137,7 +137,13 @@ func (m *Model) addData() (*Target, error) {
 	if c.Dataset != config.Self {
 		t.Sources = append(t.Sources, Source{Name: "dataset", Path: c.Dataset})
 	}
-	return t, t.addFiles(tokenizerFiles...)
+	if err := t.addFiles(tokenizerFiles...); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(t.Sources, func(s Source) bool { return s.Name == "file/"+tokenizerFiles[0] }) {
+		return nil, fmt.Errorf("there is no %s, which turns the text to calibrate with into tokens", tokenizerFiles[0])
+	}
+	return t, nil
 }
 
 // tokenizerFiles are those that say how text becomes tokens, and messages text.

@@ -68,6 +68,9 @@ func sample(ctx context.Context, a *executor.Action) error {
 	out := make([]byte, 0, 4*c.Samples*c.SampleTokens)
 	for _, w := range s.Windows {
 		for _, id := range w {
+			if id >= a.Target.Model.Arch.VocabSize {
+				return fmt.Errorf("tokenizer.json has token %d, and the model's vocabulary has %d\n  tokenizer.json and the weights must be of one model: bring both from where it was published", id, a.Target.Model.Arch.VocabSize)
+			}
 			out = binary.LittleEndian.AppendUint32(out, uint32(id)) //nolint:gosec // an index of the vocabulary
 		}
 	}
@@ -90,7 +93,7 @@ func newEncoder(a *executor.Action) (*dataset.Encoder, error) {
 		return nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("%s has no tokenizer.json, which turns the text to calibrate with into tokens", m.Config.SourceText)
+		return nil, fmt.Errorf("tokenizer.json: gone")
 	}
 	e := &dataset.Encoder{EOS: -1}
 	if e.Tokenizer, err = tokenizer.Load(data); err != nil {

@@ -130,11 +130,18 @@ func (m *Model) addData() (*Target, error) {
 	t.Params.Set("seq_len", c.SampleTokens)
 	t.Params.Set("seed", c.Seed)
 	t.Params.Set("method", c.Method)
+	t.Params.Set("bos_token_id", m.Arch.BOS) // between documents, and around what a model writes
+	t.Params.Set("eos_token_id", m.Arch.EOS)
 	for _, name := range []string{"samples", "seq_len", "seed", "method", "dataset"} {
 		t.where(name, c.Range(name))
 	}
 	t.Where["dataset"] = fmt.Sprintf("%s (%s)", c.DatasetText, c.DatasetRange)
-	if c.Dataset != config.Self {
+	if c.Dataset == config.Self {
+		t.Params.Set("dataset", config.Self)
+		if err := t.readModel(); err != nil {
+			return nil, err
+		}
+	} else {
 		t.Sources = append(t.Sources, Source{Name: "dataset", Path: c.Dataset})
 	}
 	if err := t.addFiles(tokenizerFiles...); err != nil {
@@ -154,15 +161,21 @@ var tokenizerFiles = []string{"tokenizer.json", "tokenizer_config.json", "chat_t
 func (m *Model) addGradients(data *Target) (*Target, error) {
 	t := m.target(addr.Calibrate, CalibrateGradients, data)
 	t.Picks = map[*Target][]string{data: {TokensFile}}
+	t.Params.Set("seq_len", m.Config.Calibration.SampleTokens)
+	t.where("seq_len", m.Config.Calibration.Range("seq_len"))
+	return t, t.readModel()
+}
+
+// readModel makes a target read all of the float model.
+func (t *Target) readModel() error {
+	m := t.Model
 	arch := *m.Arch
 	arch.BOS, arch.EOS = 0, nil
 	text, err := json.Marshal(&arch)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t.Params.Set("architecture", fingerprint.Sum(text))
-	t.Params.Set("seq_len", m.Config.Calibration.SampleTokens)
-	t.where("seq_len", m.Config.Calibration.Range("seq_len"))
 	names := []string{m.Arch.EmbeddingName()}
 	for l := range m.Arch.NumHiddenLayers {
 		for _, id := range m.partsOf(l) {
@@ -170,7 +183,7 @@ func (m *Model) addGradients(data *Target) (*Target, error) {
 		}
 	}
 	slices.Sort(names)
-	return t, t.addTensors(slices.Compact(names)...)
+	return t.addTensors(slices.Compact(names)...)
 }
 
 // addLayer adds the target of the next layer.

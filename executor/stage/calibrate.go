@@ -14,6 +14,7 @@ import (
 	"github.com/llima-build/llima/formats/chat"
 	"github.com/llima-build/llima/formats/dataset"
 	"github.com/llima-build/llima/formats/tokenizer"
+	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/mmap"
 	"github.com/llima-build/llima/planner"
@@ -46,30 +47,20 @@ func (calibrate) Run(ctx context.Context, a *executor.Action) error {
 // sample writes the token ids of the samples, and what of the dataset they
 // cover.
 func sample(ctx context.Context, a *executor.Action) error {
-	c := a.Target.Model.Config.Calibration
-	encoder, err := newEncoder(a)
+	m := a.Target.Model
+	read := readDataset
+	if m.Config.Calibration.Dataset == config.Self {
+		read = drawSamples
+	}
+	s, err := read(ctx, a)
 	if err != nil {
 		return err
 	}
-	f, err := mmap.OpenRegular(c.Dataset)
-	if err != nil {
-		return err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	s, err := encoder.Sample(ctx, &dataset.File{Name: c.DatasetText, Reader: f, SizeBytes: st.Size()}, dataset.Options{
-		Samples: c.Samples, Tokens: c.SampleTokens, Seed: int64(c.Seed),
-	})
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("%w\n  samples and seq_len are those of the calibration block at %s", err, c.Decl)
-	}
-	out := make([]byte, 0, 4*c.Samples*c.SampleTokens)
+	var out []byte
 	for _, w := range s.Windows {
 		for _, id := range w {
-			if id >= a.Target.Model.Arch.VocabSize {
-				return fmt.Errorf("tokenizer.json has token %d, and the model's vocabulary has %d\n  tokenizer.json and the weights must be of one model: bring both from where it was published", id, a.Target.Model.Arch.VocabSize)
+			if id >= m.Arch.VocabSize {
+				return fmt.Errorf("tokenizer.json has token %d, and the model's vocabulary has %d\n  tokenizer.json and the weights must be of one model: bring both from where it was published", id, m.Arch.VocabSize)
 			}
 			out = binary.LittleEndian.AppendUint32(out, uint32(id)) //nolint:gosec // an index of the vocabulary
 		}
@@ -82,6 +73,69 @@ func sample(ctx context.Context, a *executor.Action) error {
 		return err
 	}
 	return a.WriteFile(planner.CoverageFile, coverage)
+}
+
+// readDataset picks samples of a file.
+func readDataset(ctx context.Context, a *executor.Action) (*dataset.Samples, error) {
+	c := a.Target.Model.Config.Calibration
+	encoder, err := newEncoder(a)
+	if err != nil {
+		return nil, err
+	}
+	f, err := mmap.OpenRegular(c.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	s, err := encoder.Sample(ctx, &dataset.File{Name: c.DatasetText, Reader: f, SizeBytes: st.Size()}, dataset.Options{
+		Samples: c.Samples, Tokens: c.SampleTokens, Seed: int64(c.Seed),
+	})
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("%w\n  samples and seq_len are those of the calibration block at %s", err, c.Decl)
+	}
+	return s, nil
+}
+
+// drawSamples lets the float model write the samples.
+func drawSamples(ctx context.Context, a *executor.Action) (*dataset.Samples, error) {
+	m := a.Target.Model
+	c := m.Config.Calibration
+	encoder, err := newEncoder(a)
+	if err != nil {
+		return nil, err
+	}
+	begin := encoder.Tokenizer.Prefix()
+	switch {
+	case len(begin) > 0:
+	case m.Arch.BOS >= 0:
+		begin = []int{m.Arch.BOS}
+	case len(m.Arch.EOS) > 0: // which is between texts
+		begin = m.Arch.EOS[:1]
+	default:
+		return nil, errors.New("neither tokenizer.json nor config.json says which token begins a text\n  name a file of text as dataset")
+	}
+	w, err := newWalker(a)
+	if err != nil {
+		return nil, err
+	}
+	s := &dataset.Samples{Coverage: dataset.Coverage{
+		Format: config.Self, Samples: c.Samples, SampleTokens: c.SampleTokens, TokensUsed: c.Samples * (c.SampleTokens - len(begin)),
+		Vocabulary: m.Arch.VocabSize, Seed: int64(c.Seed),
+	}}
+	s.Windows, err = w.model.Sample(ctx, walk.Sampling{
+		Texts: c.Samples, Begin: begin, End: m.Arch.EOS, Seed: uint64(c.Seed), Progress: a.Progress, //nolint:gosec // bits
+	})
+	seen := map[int]bool{}
+	for _, w := range s.Windows {
+		for _, id := range w {
+			seen[id] = true
+		}
+	}
+	s.Coverage.SeenInUse = len(seen)
+	return s, err
 }
 
 // newEncoder reads the model's tokenizer, and its chat template where it has
@@ -275,7 +329,7 @@ func readTokens(a *executor.Action) ([][]int, error) {
 // and what came of it.
 type calibration struct {
 	FormatVersion int                `json:"format_version"`
-	Dataset       fingerprint.Digest `json:"dataset"`
+	Dataset       fingerprint.Digest `json:"dataset,omitempty"` // none where the model wrote it
 	Coverage      json.RawMessage    `json:"coverage"`
 	Layers        []json.RawMessage  `json:"layers"`
 }

@@ -343,6 +343,9 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 		cost.StoreBytes = 4*samples*tokens + graphText + 6*4*samples*tokens*int64(m.Arch.HiddenSize)
 		cost.StoreBytes += cost.StoreBytes / slack
 		cost.MemoryBytes += 64 * samples * tokens
+		if m.Config.Calibration.Dataset == config.Self {
+			cost.MemoryBytes += selfMemory(m)
+		}
 		return
 	}
 	each := tokens * (int64(8*m.Arch.HiddenSize+4*m.Arch.IntermediateSize) + 4*tokens) * 4
@@ -376,4 +379,16 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 	}
 	kept := samples * tokens * int64(m.Arch.HiddenSize) * 2 * 2 * 4 // values of both models between passes
 	cost.MemoryBytes += widest*widest*96 + outputs*48 + kept
+}
+
+// selfMemory bounds what a model takes that writes text: its matrices in
+// float32, and keys and values of the texts in work.
+func selfMemory(m *planner.Model) int64 {
+	weights := int64(0)
+	for _, p := range m.Parts {
+		if p.ID.Phase == addr.Prefill && p.ID.Part != addr.Cache {
+			weights += 2 * p.FloatBytes
+		}
+	}
+	return min(weights, 2<<30) + 1<<30
 }

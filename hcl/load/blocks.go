@@ -35,10 +35,6 @@ func (l *loader) nested(b *hclsyntax.Block, ctx *hcl.EvalContext, m *config.Mode
 			m.Vision = &config.Vision{Height: number(vals, "height", 0), Width: number(vals, "width", 0), Decl: at}
 		case "calibration":
 			m.Calibration = l.calibration(n, vals)
-			if m.Calibration.Dataset == config.Self {
-				m.Unsupported = append(m.Unsupported, lang.Errorf(n.Body.Attributes["dataset"].SrcRange, "Not supported by this version",
-					"This version of llima cannot let a model write the text that it is calibrated with. Name a file of text."))
-			}
 		case "quantization":
 			m.Quantization = quantization(n, s, vals)
 		case "budget":

@@ -115,8 +115,12 @@ func planModel(b *strings.Builder, p *planner.Plan, m *planner.Model, o PlanOpti
 		plural(m.Arch.NumHiddenLayers, "layer"), c.ContextTokens, printable(c.SourceText), printable(c.OutputText))
 	rules(b, m, o)
 	if k := c.Calibration; len(m.Calibration) > 0 {
+		text := k.DatasetText
+		if k.Dataset == config.Self {
+			text = "text of its own"
+		}
 		fmt.Fprintf(b, "  calibrated on %s of %s, %s\n", plural(k.Samples, "sample"), plural(k.SampleTokens, "token"),
-			printable(fmt.Sprintf("%s (%s)", k.DatasetText, shortPlace(k.DatasetRange.String()))))
+			printable(fmt.Sprintf("%s (%s)", text, shortPlace(k.DatasetRange.String()))))
 	}
 	b.WriteString("\n")
 	precisionMap(b, p, m, o)

@@ -155,6 +155,24 @@ func (h *heap) drop(k kept, needed map[fingerprint.Digest]bool) (freed int64, er
 	return freed, nil
 }
 
+// dropScratch removes what can be made again, where the store would exceed its
+// bound with it: the heap has so many bytes.
+func (s *Store) dropScratch(heapBytes, limit int64) (freed int64, err error) {
+	var files []string
+	err = s.walk(scratchDir, func(_ fingerprint.Digest, path string, st fs.FileInfo) {
+		files = append(files, path)
+		freed += st.Size()
+	})
+	if err != nil || heapBytes+freed <= limit {
+		return 0, err
+	}
+	errs := make([]error, 0, len(files))
+	for _, path := range files {
+		errs = append(errs, removeIfThere(path))
+	}
+	return freed, errors.Join(errs...)
+}
+
 // Evict removes results until the store holds at most limit bytes, those
 // first that were not used for longest, and never what this process uses. It
 // needs the lock of the store alone, see [Locks.Upgrade].
@@ -165,6 +183,10 @@ func (s *Store) Evict(limit int64) (freed int64, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if freed, err = s.dropScratch(h.bytes, limit); err != nil {
+		return freed, err
+	}
+	h.bytes += freed // of what was counted beside the heap
 	needed := map[fingerprint.Digest]bool{}
 	for _, k := range h.results {
 		if s.used[k.key] {

@@ -81,6 +81,12 @@ func TestScratch(t *testing.T) {
 	if other.Bytes()[99] != 0 {
 		t.Error("a file from a reader is not what was read")
 	}
+	if freed, err := st.Evict(6000); freed != 0 || err != nil || !c.Has(three) {
+		t.Errorf("Evict within the bound frees %d, %v", freed, err)
+	}
+	if freed, err := st.Evict(4000); freed != 5000 || err != nil || c.Has(three) {
+		t.Errorf("Evict frees %d bytes, %v, want what can be made again", freed, err)
+	}
 	must(st.End()) // with a file that nobody closed
 	if left, err := os.ReadDir(filepath.Join(dir, store.Dir, "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("after End tmp has %v, %v", left, err)

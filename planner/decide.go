@@ -258,6 +258,9 @@ func (w *twins) of(d *Decision, deps [][]Output) *Target {
 			if dep := w.name[d.Target.Deps[i]]; outputs == nil && dep != last {
 				b = append(append(b, '\n'), dep...)
 				last = dep
+				for _, output := range d.Target.Picks[d.Target.Deps[i]] {
+					b = append(append(b, ' '), output...)
+				}
 			}
 		}
 		name = fingerprint.Sum(b)

@@ -188,6 +188,36 @@ func TestKeyIsPinned(t *testing.T) {
 	}
 }
 
+// TestDecidePicks holds that a target which picks outputs of a dependency
+// depends on no others.
+func TestDecidePicks(t *testing.T) {
+	key := func(outputs ...planner.Output) fingerprint.Digest {
+		tt := target()
+		tt.Picks = map[*planner.Target][]string{tt.Deps[0]: {"a", "b"}}
+		f := &facts{digests: map[string]fingerprint.Digest{"tensor/w": "sha256:1"}}
+		d, err := planner.Decide(tt, [][]planner.Output{outputs}, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Key
+	}
+	want := key(planner.Output{Name: "a", Digest: "sha256:1"}, planner.Output{Name: "c", Digest: "sha256:1"})
+	for _, c := range []struct {
+		name    string
+		outputs []planner.Output
+		same    bool
+	}{
+		{"another output changed", []planner.Output{{Name: "a", Digest: "sha256:1"}, {Name: "c", Digest: "sha256:2"}}, true},
+		{"another output is gone", []planner.Output{{Name: "a", Digest: "sha256:1"}}, true},
+		{"its output changed", []planner.Output{{Name: "a", Digest: "sha256:2"}, {Name: "c", Digest: "sha256:1"}}, false},
+		{"its other output appeared", []planner.Output{{Name: "a", Digest: "sha256:1"}, {Name: "b", Digest: "sha256:1"}}, false},
+	} {
+		if got := key(c.outputs...); (got == want) != c.same {
+			t.Errorf("%s: same key %v, want %v", c.name, got == want, c.same)
+		}
+	}
+}
+
 // TestDecideWithUnknownInputs holds that a target whose dependency has yet to
 // run is said to run only where something else changed for certain.
 func TestDecideWithUnknownInputs(t *testing.T) {

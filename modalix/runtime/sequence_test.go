@@ -1,9 +1,12 @@
 package runtime_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -262,4 +265,33 @@ func after(tb testing.TB, m *runtime.Model, id addr.PartID, ids []int) []float32
 		return slices.Concat(rows...)
 	}
 	return out
+}
+
+// TestNotNumbers holds that logits that are not numbers are never scored, and
+// that the model which gave them is named, with what is wrong with it.
+func TestNotNumbers(t *testing.T) {
+	dir := buildBard(t, inBF16, small)
+	damaged := copyTree(t, dir)
+	path := filepath.Join(damaged, "devkit", "embeddings.bin")
+	data, err := os.ReadFile(path)
+	must(t, err)
+	ids := readGolden(t, "long").input[:20]
+	width := 2 * open(t, dir).Config().HiddenSize
+	data[ids[7]*width], data[ids[7]*width+1] = 0xc0, 0x7f // a NaN
+	must(t, os.WriteFile(path, data, 0o644))
+	sound, broken := &measure.Model{Model: open(t, dir), Name: "sound"}, &measure.Model{Model: open(t, damaged), Name: "broken"}
+	for _, o := range []measure.Options{{Model: broken}, {Model: broken, Reference: sound}, {Model: sound, Reference: broken}} {
+		for _, o.Phase = range addr.Phases {
+			o.Windows = []dataset.Window{{IDs: ids}}
+			_, err := measure.Compare(t.Context(), o)
+			if err == nil || !hasAll(err.Error(), "broken: the logits are not numbers", fmt.Sprintf("embedding of token %d holds NaN", ids[7]), "llima build") {
+				t.Errorf("%v: %v", o.Phase, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o := measure.Options{Model: sound, Windows: []dataset.Window{{IDs: ids}, {IDs: ids}}, Progress: func(int, int) { cancel() }}
+	if _, err := measure.Compare(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
 }

@@ -75,6 +75,22 @@ func completeTargets(env Env) cobra.CompletionFunc {
 	}
 }
 
+// completeEvals completes names of eval blocks; where none fits, the shell
+// completes output folders.
+func completeEvals(env Env) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, given string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		var out []cobra.Completion
+		if cfg := quietConfig(env, cmd); cfg != nil {
+			for _, e := range cfg.Evals {
+				if strings.HasPrefix(e.Name, given) {
+					out = append(out, e.Name)
+				}
+			}
+		}
+		return out, cobra.ShellCompDirectiveDefault
+	}
+}
+
 // quietConfig loads what the flags of cmd say, nil where that fails.
 func quietConfig(env Env, cmd *cobra.Command) *config.Config {
 	var project projectFlags

@@ -192,6 +192,8 @@ interrupted.`,
 	for _, c := range commands {
 		if name := c.Name(); name == "plan" || name == "build" || name == "why" {
 			c.ValidArgsFunction = completeTargets(env)
+		} else if name == "eval" {
+			c.ValidArgsFunction = completeEvals(env)
 		}
 		positional := c.Args
 		c.Args = func(cmd *cobra.Command, args []string) error {

@@ -1,10 +1,16 @@
 package measure
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/llima-build/llima/internal/addr"
 )
 
 // TestScore compares the figures of a token with their definitions, computed
@@ -114,5 +120,34 @@ func TestQuantile(t *testing.T) {
 		if got := Quantile(c.values, c.share); math.Abs(got-c.want) > 1e-12 {
 			t.Errorf("Quantile(%v, %g) = %g, want %g", c.values, c.share, got, c.want)
 		}
+	}
+}
+
+// TestPrecisions reads precision.json, and what is not one.
+func TestPrecisions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "precision.json")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`[{"part": "group_pre", "idx": 3, "precision": "BF16"}, {"part": "single_conv", "idx": 0, "precision": "A_BF16_W_INT4"}, {"part": "vision", "idx": 0, "precision": "BF16"}]`)
+	got, err := readPrecisions(path)
+	want := map[addr.PartID]string{{Phase: addr.Prefill, Part: addr.Pre, Index: 3}: "BF16", {Phase: addr.Decode, Part: addr.Conv}: "A_BF16_W_INT4"}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("precisions = %v %v, want %v", got, err, want)
+	}
+	for _, bad := range []string{"", "{}", `[{"idx": "3"}]`, "[1]", "\x00"} {
+		write(bad)
+		if _, err := readPrecisions(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "llima build") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if err := os.Truncate(path, maxPrecisions+1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readPrecisions(path); err == nil {
+		t.Error("a file larger than the bound was read")
 	}
 }

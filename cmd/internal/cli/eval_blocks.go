@@ -72,7 +72,7 @@ func (e *evaluator) blocks(cmd *cobra.Command, names []string) error {
 	doc := evalDocuments{FormatVersion: 1}
 	var exceeded diag.List
 	for _, b := range list {
-		one, err := e.block(cmd.Context(), b, root)
+		one, found, err := e.block(cmd.Context(), b, root)
 		if err != nil {
 			return err
 		}
@@ -82,12 +82,7 @@ func (e *evaluator) blocks(cmd *cobra.Command, names []string) error {
 			}
 		}
 		doc.Evals = append(doc.Evals, one)
-		if one.Gate != nil && one.Gate.Exceeded {
-			exceeded = append(exceeded, exceeds(b, one))
-			if !e.flags.perLayer {
-				one.Parts = nil
-			}
-		}
+		exceeded = append(exceeded, found...)
 	}
 	if e.flags.json {
 		err = printJSON(e.env, doc)
@@ -298,44 +293,36 @@ func (r allBF16) Decide(m config.Properties, l config.Layer) (config.Decision, d
 	return d, list
 }
 
-// block measures one model of one block.
-func (e *evaluator) block(ctx context.Context, b blockEval, root string) (doc *view.Evaluation, err error) {
+// block measures one model of one block, and reports where it exceeds the
+// block's bound.
+func (e *evaluator) block(ctx context.Context, b blockEval, root string) (doc *view.Evaluation, exceeded diag.List, err error) {
 	text, closeText, err := openText(b.block.Dataset, b.block.DatasetText)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, closeText()) }()
 	job := &evaluation{text: text, perLayer: e.flags.perLayer}
 	if job.model, err = openHidden(root, evalPrefix+b.model.Name, b.model.Name); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, job.model.Close()) }()
 	if b.referenced {
 		if job.reference, err = openHidden(root, referencePrefix+b.model.Name, "its BF16 reference"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer func() { err = errors.Join(err, job.reference.Close()) }()
 	}
 	if doc, err = e.evaluate(ctx, job); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	doc.Eval, doc.Model = b.block.Name, b.model.Name
 	if b.referenced {
 		doc.Against = "BF16"
 	}
-	if !b.max.Given {
-		return doc, nil
+	if b.max.Given {
+		exceeded, err = e.gate(ctx, b, job, doc)
 	}
-	gate := view.EvalGate{Metric: b.block.Metric, MaxDelta: b.max.Value, Delta: *doc.Delta}
-	if b.block.Metric == "kl" {
-		gate.Delta = doc.KL.Mean
-	}
-	gate.Exceeded = gate.Delta > gate.MaxDelta
-	doc.Gate = &gate
-	if gate.Exceeded && !e.flags.perLayer { // to say which parts lose most
-		doc.Parts, err = e.parts(ctx, job)
-	}
-	return doc, err
+	return doc, exceeded, err
 }
 
 func openHidden(root, name, called string) (*measure.Model, error) {

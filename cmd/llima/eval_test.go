@@ -87,10 +87,12 @@ func runLlima(t *testing.T, args ...string) []byte {
 
 const evalText = "../../testdata/text/eval-tempest.txt"
 
-// TestEvalGolden compares the perplexity of a whole play with transformers',
-// which computes in float32, and the KL divergence of INT4 with what the
-// quantiser's own evaluation gives (TestQuantizer of quant/walk: 0.0093 with
-// the head in BF16 and float32 activations; here both are rounded).
+// TestEvalGolden compares the figures of a whole play with those of others:
+// the perplexity of BF16 with transformers', which computes in float32; the KL
+// divergence of INT4 with what the quantiser's own evaluation gives
+// (TestQuantizer of quant/walk: 0.0093 with the head in BF16 and float32
+// activations; here both are rounded); and all figures of a model that
+// llm-compressor quantised with those that transformers gave for it.
 func TestEvalGolden(t *testing.T) {
 	if os.Getenv("LLIMA_LONG") == "" {
 		t.Skip("LLIMA_LONG is not set")
@@ -103,25 +105,45 @@ func TestEvalGolden(t *testing.T) {
 	}
 	readJSONFile(t, "../../testdata/models/bard-3m/golden/golden.json", &golden)
 	out := buildExample(t)
-	var got any
-	if err := json.Unmarshal(runLlima(t, "eval", filepath.Join(out, "bard-mixed"), "--text", evalText, "--against", filepath.Join(out, "bard-bf16"), "--json"), &got); err != nil {
+	root, err := filepath.Abs("../..")
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := golden.Perplexity
-	for _, f := range []struct {
+	dir := t.TempDir()
+	text := fmt.Sprintf("model \"awq\" {\n  source = %q\n}\n", filepath.ToSlash(filepath.Join(root, "testdata/models/compressed-tensors/awq-w4a16-asym-g128")))
+	if err := os.WriteFile(filepath.Join(dir, "llima.hcl"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runLlima(t, "build", "-C", dir, "--progress=quiet")
+	type bound struct {
 		path        string
 		want, bound float64
-	}{
-		{"tokens", float64(want.Tokens), 0},
-		{"reference.perplexity", want.Perplexity, 0.01},
-		{"perplexity", want.Perplexity, 0.4},
-		{"kl.mean", 0.0093, 0.0003},
-		{"same_top1", 92.1, 0.3},
+	}
+	want := golden.Perplexity
+	for model, bounds := range map[string][]bound{
+		filepath.Join(out, "bard-mixed"): {
+			{"tokens", float64(want.Tokens), 0},
+			{"reference.perplexity", want.Perplexity, 0.01},
+			{"perplexity", want.Perplexity, 0.4},
+			{"kl.mean", 0.0093, 0.0003},
+			{"same_top1", 92.1, 0.3},
+		},
+		filepath.Join(dir, "awq"): {
+			{"perplexity", 58.109, 0.01},
+			{"kl.mean", 0.01368, 0.0002},
+			{"same_top1", 90.6, 0.15},
+		},
 	} {
-		v, ok := figure(got, f.path)
-		t.Logf("%s = %.5f, want %.5f", f.path, v, f.want)
-		if !ok || math.Abs(v-f.want) > f.bound {
-			t.Errorf("%s = %v, want %v ± %v", f.path, v, f.want, f.bound)
+		var got any
+		if err := json.Unmarshal(runLlima(t, "eval", model, "--text", evalText, "--against", filepath.Join(out, "bard-bf16"), "--json"), &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range bounds {
+			v, ok := figure(got, f.path)
+			t.Logf("%s: %s = %.5f, want %.5f", filepath.Base(model), f.path, v, f.want)
+			if !ok || math.Abs(v-f.want) > f.bound {
+				t.Errorf("%s: %s = %v, want %v ± %v", filepath.Base(model), f.path, v, f.want, f.bound)
+			}
 		}
 	}
 }

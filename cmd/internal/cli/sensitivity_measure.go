@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/llima-build/llima/cmd/internal/view"
+	"github.com/llima-build/llima/formats/dataset"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/modalix/measure"
@@ -19,6 +20,8 @@ const (
 	// samePhases is how far the KL of the phases may be apart, as a part of it,
 	// where one stands for both: much less than a text tells.
 	samePhases = 0.01
+	// checkTokens is how many tokens show whether they are.
+	checkTokens = 128
 	// floorPoints is at how many layers the floor is measured; between them it is
 	// a straight line.
 	floorPoints = 8
@@ -70,7 +73,7 @@ func (s *sensitivity) measure(ctx context.Context) error {
 // choosePhases decides whether the programs of one phase stand for those of
 // both. They do the same sums with the same weights, for a group of tokens or
 // for one, so what a precision costs is the same but for the order of sums; and
-// reading token by token takes many times as long. A window shows whether it
+// reading token by token takes many times as long. A few tokens show whether it
 // is so.
 func (s *sensitivity) choosePhases(ctx context.Context) error {
 	s.on = map[addr.Phase]addr.Phase{addr.Prefill: addr.Prefill, addr.Decode: addr.Decode}
@@ -90,7 +93,9 @@ func (s *sensitivity) choosePhases(ctx context.Context) error {
 			mixtures = append(mixtures, s.mixture(phase, s.all(phase, other)...))
 		}
 	}
-	list, err := measure.Mixtures(ctx, measure.MixtureOptions{Benches: s.benches, Windows: s.windows[:1]}, mixtures)
+	w := s.windows[0]
+	w.First, w.IDs = 0, w.IDs[:min(checkTokens, len(w.IDs))]
+	list, err := s.mixtures(ctx, "runs to compare the phases", []dataset.Window{w}, mixtures)
 	if err != nil {
 		return err
 	}
@@ -132,12 +137,7 @@ func (s *sensitivity) run(ctx context.Context, mixtures []measure.Mixture) error
 			missing = append(missing, m)
 		}
 	}
-	meter := view.NewMeter(s.env.Stderr, "runs", view.ProgressOptions{Mode: s.mode, Now: s.env.Now, Size: s.env.Size})
-	defer meter.Close()
-	runs := int64(len(missing) * len(s.windows))
-	list, err := measure.Mixtures(ctx, measure.MixtureOptions{
-		Benches: s.benches, Windows: s.windows, Progress: func(done, total int64) { meter.Set(int(done*runs/total), int(runs)) },
-	}, missing)
+	list, err := s.mixtures(ctx, "runs", s.windows, missing)
 	if err != nil {
 		return err
 	}
@@ -145,6 +145,16 @@ func (s *sensitivity) run(ctx context.Context, mixtures []measure.Mixture) error
 		s.kl[fmt.Sprint(m)] = list[i]
 	}
 	return nil
+}
+
+// mixtures measures mixtures on windows, with progress.
+func (s *sensitivity) mixtures(ctx context.Context, what string, windows []dataset.Window, list []measure.Mixture) ([]measure.Figure, error) {
+	meter := view.NewMeter(s.env.Stderr, what, view.ProgressOptions{Mode: s.mode, Now: s.env.Now, Size: s.env.Size})
+	defer meter.Close()
+	runs := int64(len(list) * len(windows))
+	return measure.Mixtures(ctx, measure.MixtureOptions{
+		Benches: s.benches, Windows: windows, Progress: func(done, total int64) { meter.Set(int(done*runs/total), int(runs)) },
+	}, list)
 }
 
 // figure returns what was measured of parts of a phase.

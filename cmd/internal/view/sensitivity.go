@@ -256,7 +256,12 @@ func sensitivityChosen(b *strings.Builder, s *Sensitivity) {
 
 // shortNats is a divergence in a narrow column, with the digits that a ranking
 // needs.
-func shortNats(v float64) string { return fmt.Sprintf("%.3g", v) }
+func shortNats(v float64) string {
+	if v == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#.3g", v)
+}
 
 // twoDigits is a size in a unit: points of a frontier lie close together.
 func twoDigits(u unit, n int64) string { return fmt.Sprintf("%.2f", float64(n)/float64(u.bytes)) }

@@ -99,7 +99,7 @@ func (u *uniforms) build(cmd *cobra.Command, e *evaluator) error {
 func (u *uniforms) bench() (*measure.Bench, error) {
 	var all []*measure.Model
 	for _, m := range u.graph.Models {
-		opened, err := measure.Open(filepath.Join(m.Config.Output, "sima_files"), m.Config.Name)
+		opened, err := measure.Open(filepath.Join(m.Config.Output, "sima_files"), u.config.Name+" in "+string(m.Config.Precision))
 		if err != nil {
 			for _, o := range all {
 				err = errors.Join(err, o.Close())

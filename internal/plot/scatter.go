@@ -2,6 +2,7 @@ package plot
 
 import (
 	"fmt"
+	"math"
 	"sort"
 )
 
@@ -72,7 +73,7 @@ func (c *canvas) sets(x, y axis, sets []PointSet) {
 		form := shape(i % 4)
 		if set.Line {
 			form = stroke
-			c.joined(seriesClass(i), x, y, set.Points)
+			boxes = append(boxes, c.joined(seriesClass(i), x, y, set.Points)...)
 		}
 		names, classes, shapes = append(names, set.Name), append(classes, seriesClass(i)), append(shapes, form)
 	}
@@ -104,12 +105,15 @@ func (c *canvas) sets(x, y axis, sets []PointSet) {
 	c.legend(names, classes, shapes)
 }
 
-// joined draws the line of a frontier. It ends where a point has no place.
-func (c *canvas) joined(class string, x, y axis, points []Point) {
+// joined draws the line of a frontier, and returns the places that it takes.
+// It ends where a point has no place.
+func (c *canvas) joined(class string, x, y axis, points []Point) []box {
 	var line [][2]float64
+	var taken []box
 	flush := func() {
 		if len(line) > 1 {
 			c.polyline(class, line)
+			taken = append(taken, along(line)...)
 		}
 		line = nil
 	}
@@ -121,6 +125,23 @@ func (c *canvas) joined(class string, x, y axis, points []Point) {
 		line = append(line, [2]float64{x.at(p.X), y.at(p.Y)})
 	}
 	flush()
+	return taken
+}
+
+// along covers a line with small boxes.
+func along(line [][2]float64) []box {
+	const step, r = 6.0, 3.0
+	var out []box
+	for i, to := range line[1:] {
+		from := line[i]
+		n := math.Ceil(math.Hypot(to[0]-from[0], to[1]-from[1])/step) + 1
+		for k := range int(n) {
+			at := float64(k) / n
+			x, y := from[0]+(to[0]-from[0])*at, from[1]+(to[1]-from[1])*at
+			out = append(out, box{x - r, y - r, x + r, y + r})
+		}
+	}
+	return out
 }
 
 // box is a taken place, in pixels.
@@ -145,6 +166,10 @@ func (c *canvas) beside(x, y float64, label string, taken []box) []box {
 		{end, x - 9, y + 4, box{x - 9 - w, y - 8, x - 9, y + 8}},
 		{middle, x, y - 11, box{x - w/2, y - 24, x + w/2, y - 8}},
 		{middle, x, y + 20, box{x - w/2, y + 8, x + w/2, y + 24}},
+		{start, x + 7, y - 9, box{x + 7, y - 21, x + 7 + w, y - 6}},
+		{end, x - 7, y - 9, box{x - 7 - w, y - 21, x - 7, y - 6}},
+		{start, x + 7, y + 17, box{x + 7, y + 6, x + 7 + w, y + 21}},
+		{end, x - 7, y + 17, box{x - 7 - w, y + 6, x - 7, y + 21}},
 	} {
 		free := at.box.x0 >= left && at.box.x1 <= right && at.box.y0 >= top-8 && at.box.y1 <= bottom
 		for _, b := range taken {

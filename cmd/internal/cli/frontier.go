@@ -297,7 +297,7 @@ func (u *uniforms) key(p config.Precision) string {
 // plot draws the frontier.
 func (s *sensitivity) plot(dir string) error {
 	const mib = 1 << 20
-	sum := plot.PointSet{Name: "predicted from single changes", Line: true}
+	sum := plot.PointSet{Name: "predicted", Line: true}
 	whole := plot.PointSet{Name: "measured together"}
 	uniform := plot.PointSet{Name: "one precision for all"}
 	for _, p := range s.doc.Frontier {

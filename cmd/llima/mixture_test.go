@@ -152,6 +152,42 @@ func TestMixtures(t *testing.T) {
 	}
 }
 
+// TestShaken holds what is known of the floor: a rounding more moves the logits
+// a little, the earlier the more, and far less than INT4 does anywhere.
+func TestShaken(t *testing.T) {
+	dir, text := sensitivityProject(t, "")
+	llima(t, "build", "-C", dir, "--progress=quiet", "BF16", "A_BF16_W_INT8", "A_BF16_W_INT4")
+	bench := openBench(t, dir)
+	var mixtures []measure.Mixture
+	for layer := range 4 {
+		mixtures = append(mixtures, measure.Mixture{Phase: addr.Prefill, Shaken: true, Layer: layer})
+	}
+	mixtures = append(mixtures, measure.Mixture{Phase: addr.Decode, Shaken: true, Layer: 2})
+	for other := range 2 {
+		id := addr.PartID{Phase: addr.Prefill, Part: addr.Pre, Index: 2}
+		mixtures = append(mixtures, measure.Mixture{Phase: addr.Prefill, Parts: []measure.Substitute{{ID: id, Other: other}}})
+	}
+	o := measure.MixtureOptions{Benches: []*measure.Bench{bench}, Windows: cutText(t, bench.Reference, text)}
+	kl, err := measure.Mixtures(t.Context(), o, mixtures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for layer := range 3 {
+		if kl[layer].Value <= kl[layer+1].Value {
+			t.Errorf("shaking layer %d loses %g, layer %d %g", layer, kl[layer].Value, layer+1, kl[layer+1].Value)
+		}
+	}
+	if kl[3].Value <= 0 {
+		t.Errorf("shaking the last layer loses %g", kl[3].Value)
+	}
+	checkFigure(t, mixtures[4], kl[4], kl[2])
+	// The weights of PRE in layer 2 lose next to nothing in INT8 and ten times
+	// the floor in INT4.
+	if int8, int4 := kl[5].Value, kl[6].Value; int8 > 2*kl[2].Value || int8 < kl[2].Value/2 || int4 < 5*kl[2].Value {
+		t.Errorf("INT8 loses %g, INT4 %g, the floor is %g", int8, int4, kl[2].Value)
+	}
+}
+
 // compareWhole runs a mixture from its first layer on, beside the reference.
 func compareWhole(t *testing.T, b *measure.Bench, reference *measure.Model, m measure.Mixture, windows []dataset.Window) measure.Figure {
 	t.Helper()

@@ -130,14 +130,14 @@ func (m *Model) addData() (*Target, error) {
 	t.Params.Set("seq_len", c.SampleTokens)
 	t.Params.Set("seed", c.Seed)
 	t.Params.Set("method", c.Method)
-	t.Params.Set("bos_token_id", m.Arch.BOS) // between documents, and around what a model writes
-	t.Params.Set("eos_token_id", m.Arch.EOS)
+	t.Params.Set("eos_token_id", m.Arch.EOS) // between documents
 	for _, name := range []string{"samples", "seq_len", "seed", "method", "dataset"} {
 		t.where(name, c.Range(name))
 	}
 	t.Where["dataset"] = fmt.Sprintf("%s (%s)", c.DatasetText, c.DatasetRange)
 	if c.Dataset == config.Self {
 		t.Params.Set("dataset", config.Self)
+		t.Params.Set("bos_token_id", m.Arch.BOS)
 		if err := t.readModel(); err != nil {
 			return nil, err
 		}

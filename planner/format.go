@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -216,4 +217,22 @@ func (m *Model) Heads() []Stored {
 		}
 	}
 	return out
+}
+
+// CheckQuantization warns about a quantization block that decides nothing.
+func (m *Model) CheckQuantization() diag.List {
+	if m.Config.Quantization == nil || m.Format != source.HF {
+		return nil
+	}
+	for _, p := range m.Parts {
+		quantised := p.FormatOf(m, false).Bits < 16 || m.HasHead(p.ID) && p.FormatOf(m, true).Bits < 16
+		if p.Decision.Compile && p.ID.Part != addr.Cache && quantised {
+			return nil
+		}
+	}
+	r := m.Config.Quantization.Decl
+	return diag.List{{
+		Severity: diag.Warning, Summary: "Quantization has no effect", Subject: &r,
+		Detail: fmt.Sprintf("Every compiled part of model %q has its weights in BF16, which is where no rule and no precision of the model says otherwise. Quantise some:\n\n    precision = %q", m.Config.Name, config.INT4),
+	}}
 }

@@ -94,7 +94,7 @@ func readDataset(ctx context.Context, a *executor.Action) (*dataset.Samples, err
 		Samples: c.Samples, Tokens: c.SampleTokens, Seed: int64(c.Seed),
 	})
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("%w\n  samples and seq_len are those of the calibration block at %s", err, c.Decl)
+		return nil, fmt.Errorf("%w\n  dataset, samples and seq_len are those of the calibration block at %s", err, c.Decl)
 	}
 	return s, nil
 }

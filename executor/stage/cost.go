@@ -357,7 +357,7 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 				cost.StoreBytes += 4 * int64(calib.GradientSize(w.Shape[0]))
 			}
 		}
-		cost.MemoryBytes += 2*gradientMemory + int64(runtime.GOMAXPROCS(0))*tokens*int64(m.Arch.VocabSize)*16
+		cost.MemoryBytes += 3*gradientMemory + int64(runtime.GOMAXPROCS(0))*tokens*int64(m.Arch.VocabSize)*32
 		return
 	}
 	layer, err := strconv.Atoi(t.Addr.Unit)

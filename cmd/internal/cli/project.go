@@ -125,6 +125,7 @@ func checkModel(model *planner.Model) diag.List {
 	}
 	list := lang.CheckRules(model.Config, model.Properties(), parts)
 	list = append(list, model.Config.CheckQuantisable(model.Format)...)
+	list = append(list, model.CheckQuantization()...)
 	list = append(list, model.CheckCalibration()...)
 	list = append(list, model.CheckSharing()...)
 	return append(list, model.Config.CheckContext(model.Arch.MaxPositionEmbeddings)...)

@@ -172,7 +172,7 @@ func reads(b *strings.Builder, d *planner.Decision, columns int) {
 		t.add(name, value, d.Target.Where[name])
 	}
 	for _, in := range d.Preimage.Inputs {
-		t.add(in.Name, in.Digest.Short())
+		t.add(in.Name, in.Digest.Short(), d.Target.Where[in.Name])
 	}
 	t.write(b)
 }

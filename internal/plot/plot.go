@@ -117,6 +117,7 @@ const (
 	triangle
 	swatch // of bars
 	stroke // of lines
+	speck  // of points on a line
 )
 
 // legend names series in one line above the marks.

@@ -84,7 +84,7 @@ func (c *canvas) sets(x, y axis, sets []PointSet) {
 			}
 			form, r := shape(i%4), 5.0
 			if set.Line {
-				form, r = circle, 2.5
+				form, r = speck, 2.5
 			} else {
 				boxes = append(boxes, box{x.at(p.X) - r, y.at(p.Y) - r, x.at(p.X) + r, y.at(p.Y) + r})
 			}

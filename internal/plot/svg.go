@@ -79,6 +79,9 @@ func (c *canvas) mark(class string, s shape, x, y, r float64, hint string) {
 	case circle:
 		fmt.Fprintf(&c.b, `<circle class="%s dot" cx="%s" cy="%s" r="%s"`, class, px(x), px(y), px(r))
 		c.close("circle", hint)
+	case speck: // without an edge, which would cut the line where specks are close
+		fmt.Fprintf(&c.b, `<circle class="%s bar" cx="%s" cy="%s" r="%s"`, class, px(x), px(y), px(r))
+		c.close("circle", hint)
 	case square:
 		c.rect(class+" dot", x-r*0.9, y-r*0.9, 1.8*r, 1.8*r, hint)
 	case swatch:

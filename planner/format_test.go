@@ -3,6 +3,7 @@ package planner_test
 import (
 	"testing"
 
+	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/quant"
@@ -43,6 +44,22 @@ func TestFormatOf(t *testing.T) {
 		}
 		if got := planner.MethodOf(&c.model, c.matrix); got != c.method {
 			t.Errorf("MethodOf(%+v, %s) = %q, want %q", c.model.Quantization, c.precision, got, c.method)
+		}
+	}
+}
+
+// TestLargeHead holds that a head of a large vocabulary is not calibrated.
+func TestLargeHead(t *testing.T) {
+	for vocab, want := range map[int]config.Method{1 << 17: config.Nearest, 1 << 14: config.Calibrated} {
+		m := &planner.Model{
+			Config: &config.Model{Calibration: &config.Calibration{}}, Format: "hf",
+			Arch: &arch.Config{VocabSize: vocab, HiddenSize: 1024},
+		}
+		if got := m.StoredIn(config.INT4, true); got.Method != want || got.Precision != config.INT8 {
+			t.Errorf("head of %d rows: %+v, want method %s", vocab, got, want)
+		}
+		if got := m.StoredIn(config.INT4, false); got.Method != config.Calibrated {
+			t.Errorf("matrices beside a head of %d rows: %+v", vocab, got)
 		}
 	}
 }

@@ -205,7 +205,7 @@ func newMatrices(m *planner.Model, p planner.Part) []matrix {
 		f := planner.FormatOf(m.Config, precision, name == m.Arch.HeadName())
 		w := matrix{
 			file:   name + " " + f.String(),
-			refers: f.Bits == 16 && t.DType == tensor.BF16 || planner.MethodOf(m.Config, f) == config.Calibrated,
+			refers: f.Bits == 16 && t.DType == tensor.BF16 || m.Calibrated(f, name == m.Arch.HeadName()),
 			bytes:  f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),
 		}
 		w.memory = min(int64(shape[0]), blockWeights/int64(shape[1])+1)*int64(shape[1])*int64(t.DType.Bytes()+3) + w.bytes/slack

@@ -53,7 +53,10 @@ func (e *Encoder) row(columns []string, values []parquet.Value) (string, error) 
 		return text.String(), nil
 	case len(values):
 		s, err := e.chat(lists...)
-		if err != nil {
+		switch lost := values[0].Lost; {
+		case err != nil && len(lost) > 0:
+			err = fmt.Errorf("column %q: %w; %q are not strings", columns[0], err, lost)
+		case err != nil:
 			err = fmt.Errorf("column %q: %w", columns[0], err)
 		}
 		return s, err

@@ -57,7 +57,7 @@ func structure(v fields) []byte { b, _ := thrift(v); return b }
 type made struct {
 	codec, values, rows, size, offset int
 	header                            fields
-	page                              []byte
+	page, dictionary                  []byte
 	footer                            []byte
 }
 
@@ -66,7 +66,11 @@ func one(page []byte) *made {
 }
 
 func (m *made) bytes() []byte {
-	pages := append(structure(m.header), m.page...)
+	var pages []byte
+	if n := len(m.dictionary); n > 0 {
+		pages = append(structure(fields{1, 2, 2, n, 3, n, 7, fields{1, int(m.dictionary[0] % 8), 2, 0}}), m.dictionary...)
+	}
+	pages = append(append(pages, structure(m.header)...), m.page...)
 	size := m.size
 	if size < 0 {
 		size = len(pages)
@@ -202,4 +206,32 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s: %d bytes allocated for a file of %d", c.name, n, len(c.b))
 		}
 	}
+}
+
+// FuzzPage reads a page of any bytes in a file that is otherwise right.
+func FuzzPage(f *testing.F) {
+	for encoding := range 10 {
+		f.Add(twoStrings, uint8(0), uint8(encoding), uint8(2), uint8(0), encoding%2 == 0, []byte(nil))
+	}
+	f.Add([]byte("\x02\x00\x00\x00\x04\x01\x80\x01\x04\x02\x02\x02\x01\x00\x00\x00\x00\x80\x01\x04\x02\x02\x02\x01\x00\x00\x00\x00ab"), uint8(0), uint8(7), uint8(2), uint8(0), false, []byte(nil))
+	f.Add([]byte("\x10\x3c\x02\x00\x00\x00\x04\x01\x01\x00\x00\x00a\x02\x00\x00\x00bc"), uint8(1), uint8(0), uint8(2), uint8(16), false, []byte(nil))
+	f.Add([]byte("\x02\x00\x00\x00\x04\x01\x01\x04\x00"), uint8(0), uint8(8), uint8(2), uint8(0), false, []byte("\x01\x00\x00\x00a"))
+	f.Fuzz(func(t *testing.T, page []byte, codec, encoding, values, size uint8, version2 bool, dictionary []byte) {
+		m := one(page)
+		m.dictionary = dictionary
+		m.codec, m.values, m.rows = int(codec%8), int(values), int(values)
+		unpacked := len(page)
+		if size > 0 {
+			unpacked = int(size)
+		}
+		m.header = fields{1, 0, 2, unpacked, 3, len(page), 5, fields{1, int(values), 2, int(encoding), 3, 3, 4, 3}}
+		if version2 {
+			levels := min(2, len(page))
+			m.header = fields{1, 3, 2, unpacked, 3, len(page), 8, fields{1, int(values), 2, 0, 3, int(values), 4, int(encoding), 5, levels, 6, 0}}
+		}
+		got, err := rows(m.bytes(), "text")
+		if err == nil && len(got) != int(values) {
+			t.Errorf("%d rows, want %d", len(got), values)
+		}
+	})
 }

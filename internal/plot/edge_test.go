@@ -121,6 +121,29 @@ func TestScatterMarks(t *testing.T) {
 	}
 }
 
+// TestLabels holds that all labels of a frontier's ends find a place off its
+// line and its marks.
+func TestLabels(t *testing.T) {
+	all := parse(t, scatter().SVG())
+	got := map[string]bool{}
+	for _, e := range find(all, "text", "halo") {
+		got[e.text] = true
+		x, y := e.number(t, "x"), e.number(t, "y")-4
+		for _, dot := range find(all, "circle", "s0") {
+			dx := dot.number(t, "cx") - x
+			if e.attr["text-anchor"] == "end" {
+				dx = -dx
+			}
+			if dx > 0 && dx < 28 && math.Abs(dot.number(t, "cy")-y) < 6 {
+				t.Errorf("label %q at %v,%v lies on the line's point %v", e.text, x, y, dot.attr)
+			}
+		}
+	}
+	if len(got) != 3 {
+		t.Errorf("labels %v, want INT4, INT8 and BF16", got)
+	}
+}
+
 // TestOdd holds that whatever the data, a drawing is well-formed, lies on its
 // paper and says what it does not show.
 func TestOdd(t *testing.T) {

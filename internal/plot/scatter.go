@@ -14,6 +14,9 @@ type Scatter struct {
 	Sets []PointSet
 }
 
+// headroom keeps the highest point, and its label, below the legend.
+const headroom = 1.25
+
 // PointSet is a series of points.
 type PointSet struct {
 	Name   string
@@ -56,7 +59,7 @@ func (s Scatter) SVG() []byte {
 	if ys[0] < lo {
 		low = "0"
 	}
-	y := logarithmic(lo, hi, bottom, top, low)
+	y := logarithmic(lo, hi*headroom, bottom, top, low)
 	x := linear(xs[0], xs[len(xs)-1], left, right, 8, false)
 	c.yAxis(y)
 	c.xAxis(x, true)

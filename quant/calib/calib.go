@@ -85,7 +85,7 @@ type Settings struct {
 
 // Defaults returns the settings that docs/quality.md measures.
 func Defaults() Settings {
-	return Settings{TargetDamping: 0.01, Damping: 0.003, Noise: 0.5, GradDamping: 0.03, GradNoise: 2, Sweeps: 6}
+	return Settings{TargetDamping: 0.01, Damping: 0.003, Noise: 1.5, GradDamping: 0.02, GradNoise: 1, Sweeps: 6}
 }
 
 // Method says how a matrix was quantised.

@@ -240,7 +240,7 @@ func TestSelf(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("128 texts of 256 tokens in %v", time.Since(start).Round(time.Second))
-	w := s.calibrated(t, quant.Format{Bits: 4, GroupSize: 32}, texts, true)
+	w := s.calibrated(t, quant.Format{Bits: 4, GroupSize: 32}, texts, s.gradients(t, texts))
 	got, same := kl(t, s.model(512), s.windows(t, filepath.Join(text, "eval-tempest.txt"), 512), w)
 	t.Logf("calibrated on them: KL %.5f, same top-1 %.4f", got, same)
 	if got > 0.0026 {

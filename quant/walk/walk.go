@@ -91,7 +91,7 @@ func (m *Model) Embed(s Stream, texts [][]int) error {
 	return nil
 }
 
-func finite(f float32) bool { return !math.IsNaN(float64(f)) && !math.IsInf(float64(f), 0) }
+func finite(f float32) bool { return math.Float32bits(f)&0x7f800000 != 0x7f800000 }
 
 // Weights holds matrices that take the place of the checkpoint's, [N, K] by name.
 type Weights map[string][]float32

@@ -226,10 +226,17 @@ func (s *step) kept(g group) []string {
 // solve quantises the matrices of a group by sums over texts.
 func (s *step) solve(g group, fitted, out *sums) error {
 	fit, held := fitted.moments(), out.moments()
-	results, errs := make([][]Result, len(g.gemms)), make([]error, len(g.gemms))
+	list := make([]*matrix, len(g.gemms))
+	for i, gemm := range g.gemms { // one at a time: it asks the caller
+		var err error
+		if list[i], err = s.matrix(gemm, fit, held); err != nil {
+			return fmt.Errorf("layer %d: %w", s.index, err)
+		}
+	}
+	results, errs := make([][]Result, len(list)), make([]error, len(list))
 	var wg sync.WaitGroup
-	for i, gemm := range g.gemms {
-		wg.Go(func() { results[i], errs[i] = s.matrix(gemm, fit, held) })
+	for i, m := range list {
+		wg.Go(func() { results[i], errs[i] = m.solve(s.q.Settings) })
 	}
 	wg.Wait()
 	for i, list := range results {
@@ -257,39 +264,49 @@ func pick(from map[string]eval.Value, names []string) map[string]eval.Value {
 	return out
 }
 
-// matrix solves a matrix in the formats that are wanted.
-func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) ([]Result, error) {
-	name := gemm.Inputs[1]
-	var formats []quant.Format
-	for _, f := range s.q.Formats(name) {
+// matrix is a matrix with the formats that it is wanted in.
+type matrix struct {
+	name    string
+	formats []quant.Format
+	problem calib.Problem
+}
+
+func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) (*matrix, error) {
+	m := &matrix{name: gemm.Inputs[1]}
+	for _, f := range s.q.Formats(m.name) {
 		if f.Bits != 16 {
-			formats = append(formats, f)
+			m.formats = append(m.formats, f)
 		}
 	}
-	if len(formats) == 0 {
+	if len(m.formats) == 0 {
+		return m, nil
+	}
+	w := s.g.fixed[m.name]
+	m.problem = calib.Problem{N: int(w.Dims[0]), W: w.F, Fit: *fit, Held: held}
+	if s.q.Gradient == nil {
+		return m, nil
+	}
+	texts := s.q.GradientTexts
+	if texts == 0 {
+		texts = len(s.float)
+	}
+	m.problem.GradTokens = texts * s.q.Model.Tokens
+	var err error
+	m.problem.Grad, err = s.q.Gradient(m.name)
+	return m, err
+}
+
+func (m *matrix) solve(settings calib.Settings) ([]Result, error) {
+	if len(m.formats) == 0 {
 		return nil, nil
 	}
-	w := s.g.fixed[name]
-	n, k := int(w.Dims[0]), int(w.Dims[1])
-	problem := &calib.Problem{N: n, W: w.F, Fit: *fit, Held: held}
-	if s.q.Gradient != nil {
-		var err error
-		if problem.Grad, err = s.q.Gradient(name); err != nil {
-			return nil, err
-		}
-		texts := s.q.GradientTexts
-		if texts == 0 {
-			texts = len(s.float)
-		}
-		problem.GradTokens = texts * s.q.Model.Tokens
-	}
-	solved, err := calib.Solve(problem, formats, s.q.Settings)
+	solved, err := calib.Solve(&m.problem, m.formats, settings)
 	if err != nil {
-		return nil, fmt.Errorf("tensor %q: %w", name, err)
+		return nil, fmt.Errorf("tensor %q: %w", m.name, err)
 	}
 	var out []Result
 	for i, r := range solved {
-		out = append(out, Result{name, formats[i], n, k, r})
+		out = append(out, Result{m.name, m.formats[i], m.problem.N, m.problem.Fit.K, r})
 	}
 	return out, nil
 }

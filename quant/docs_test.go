@@ -110,7 +110,8 @@ func TestQualityDocs(t *testing.T) {
 		for name, lines := range map[string][]string{"rows": rows, "ratios": ratios, "forwards": forwards} {
 			doctable.Table{File: "../docs/quality.md", Name: model + " " + name, Command: docsCommand}.Check(t, *update, lines, nil)
 		}
-		checkPlot(t, model, m)
+		checkPlot(t, model, m, 4, 6)
+		checkPlot(t, model, m, 8, 9)
 	}
 }
 
@@ -130,24 +131,25 @@ func seconds(s float64) string {
 	return strconv.FormatFloat(s, 'f', 0, 64)
 }
 
-// checkPlot holds docs/quality-MODEL.svg to the rows.
-func checkPlot(t *testing.T, model string, m *compared) {
+// checkPlot holds a plot of rows in between so many bits to what was measured.
+func checkPlot(t *testing.T, model string, m *compared, from, to float64) {
 	t.Helper()
 	s := plot.Scatter{Labels: plot.Labels{
-		Title:       "What " + model + " loses by bits a weight",
-		Description: "KL divergence of each quantiser of docs/quality.md.",
+		Title:       fmt.Sprintf("What %s loses in %v to %v bits a weight", model, from, to),
+		Description: "KL divergence of the quantisers of docs/quality.md.",
 		X:           "bits a weight", Y: "KL divergence, nats (Tempest)",
 	}}
-	for _, tool := range []string{"llima", "llama.cpp", "llm-compressor"} {
+	for _, tool := range []string{"llama.cpp", "llm-compressor", "llima"} { // ours on top
 		set := plot.PointSet{Name: tool}
 		for _, r := range m.Rows {
-			if r.Tool == tool {
-				set.Points = append(set.Points, plot.Point{X: r.Bits, Y: r.Texts["tempest"].KL, Hint: strings.Trim(r.name(), "*")})
+			if r.Tool == tool && from <= r.Bits && r.Bits < to {
+				label := strings.TrimSpace(r.Method + " " + r.Format[strings.IndexByte(r.Format, ' ')+1:])
+				set.Points = append(set.Points, plot.Point{X: r.Bits, Y: r.Texts["tempest"].KL, Label: label, Hint: strings.Trim(r.name(), "*")})
 			}
 		}
 		s.Sets = append(s.Sets, set)
 	}
-	path, want := "../docs/quality-"+strings.ToLower(model)+".svg", s.SVG()
+	path, want := fmt.Sprintf("../docs/quality-%s-%v.svg", strings.ToLower(model), from), s.SVG()
 	if *update {
 		if err := os.WriteFile(path, want, 0o600); err != nil {
 			t.Fatal(err)

@@ -44,6 +44,8 @@ def main(checkpoint, out, recipe, ids=None):
         return
     from llmcompressor import oneshot
 
+    if not torch.cuda.is_available():
+        torch.Tensor.pin_memory = lambda tensor: tensor  # AWQ pins what it keeps, which needs a driver; values are the same
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
     data = {}
     if recipe["method"] != "RTN":

@@ -42,7 +42,8 @@ formats/compressedtensors: formats/tensor formats/checkpoint
 formats/source: formats/checkpoint formats/compressedtensors formats/gguf formats/safetensors formats/tensor
 formats/arch:        formats/tensor formats/onnx internal/addr internal/document
 
-quant:         formats/tensor
+quant/kern:    formats/tensor
+quant:         formats/tensor quant/kern
 quant/rewrite: formats/onnx formats/tensor quant
 quant/calib:   formats/tensor quant internal/ordered
 quant/walk:    formats/arch formats/onnx formats/onnx/eval formats/onnx/gradient formats/tensor internal/addr internal/ordered quant quant/calib

@@ -134,15 +134,14 @@ func encodeFloats(dst []byte, values []float32, n int, dt tensor.DType) {
 // encodeCodes transposes codes [n, k] to [k, n].
 func encodeCodes(codes []int8, n, k, bits int) []byte {
 	out := make([]byte, (n*k*bits+7)/8)
-	// A square of the matrix at a time, so that both sides stay in cache.
-	const side = 64
-	for i0 := 0; i0 < n; i0 += side {
-		for j0 := 0; j0 < k; j0 += side {
-			for i := i0; i < min(i0+side, n); i++ {
-				for j := j0; j < min(j0+side, k); j++ {
-					put(out, j*n+i, codes[i*k+j], bits)
-				}
-			}
+	if bits == 8 || n%2 == 0 {
+		set.Pack(out, n*bits/8, codes, k, n, k, bits)
+		return out
+	}
+	for i := range n { // rows of the result begin within a byte
+		for j := range k {
+			element := j*n + i
+			out[element/2] |= byte(codes[i*k+j]) & 15 << (element % 2 * 4)
 		}
 	}
 	return out
@@ -158,12 +157,4 @@ func encodeScales(scales []uint16, n int) []byte {
 		}
 	}
 	return out
-}
-
-func put(out []byte, element int, code int8, bits int) {
-	if bits == 8 {
-		out[element] = byte(code)
-		return
-	}
-	out[element/2] |= byte(code) & 15 << (element % 2 * 4)
 }

@@ -1,12 +1,14 @@
 // Package quant turns matrices of a checkpoint into codes and scales, and
 // lays those out as quantised ONNX graphs read them. It knows no graph and no
-// file. Its results are the same bytes on every CPU: sums run in one order,
-// in float64, and every product that meets a sum is rounded explicitly.
+// file. Its results are the same bytes on every CPU: what is computed is
+// stated in quant/kern, sums are of integers and every product is rounded.
 package quant
 
 import (
+	"bytes"
 	"fmt"
-	"math"
+	"io"
+	"sync/atomic"
 
 	"github.com/llima-build/llima/formats/tensor"
 )
@@ -113,27 +115,23 @@ func checkMatrix(n, k int) error {
 // or needs a scale past float16's range, is an error that names its row and
 // column.
 func Quantize(src []byte, dt tensor.DType, n, k int, f Format) (codes []int8, scales []uint16, err error) {
-	return quantize(src, dt, 0, n, k, f)
+	if err := checkCodes(dt, n, k, f); err != nil {
+		return nil, nil, err
+	}
+	if len(src) != n*k*dt.Bytes() {
+		return nil, nil, fmt.Errorf("quant: %d bytes for a matrix [%d, %d] of %v", len(src), n, k, dt)
+	}
+	return quantize(bytes.NewReader(src), dt, n, k, f)
 }
 
-// quantize is Quantize for rows [first, first+n) of a matrix.
-func quantize(src []byte, dt tensor.DType, first, n, k int, f Format) (codes []int8, scales []uint16, err error) {
-	if err := f.Check(); err != nil {
-		return nil, nil, err
-	}
-	if f.Bits == 16 {
-		return nil, nil, fmt.Errorf("quant: BF16 has no codes")
-	}
-	if _, err := newRows(src, dt, first, n, k); err != nil {
-		return nil, nil, err
-	}
-	groups := f.Groups(k)
-	codes, scales = make([]int8, n*k), make([]uint16, n*groups)
-	err = eachRow(n, func() (func(i int) error, error) {
-		w, err := newWorker(src, dt, first, n, k, f)
-		return func(i int) error {
-			return w.row(i, codes[i*k:(i+1)*k], scales[i*groups:(i+1)*groups])
-		}, err
+// quantize is Quantize of what src reads.
+func quantize(src io.ReaderAt, dt tensor.DType, n, k int, f Format) (codes []int8, scales []uint16, err error) {
+	codes, scales = make([]int8, n*k), make([]uint16, n*f.Groups(k))
+	err = eachRun(src, dt, 0, n, k, f, func(r *run) {
+		for i := range r.count {
+			copy(codes[(r.first+i)*k:][:k], r.codes[i*r.pitch:])
+		}
+		copy(scales[r.first*r.groups:], r.scales[:r.count*r.groups])
 	})
 	if err != nil {
 		return nil, nil, err
@@ -141,55 +139,27 @@ func quantize(src []byte, dt tensor.DType, first, n, k int, f Format) (codes []i
 	return codes, scales, nil
 }
 
-// rows reads rows [first, first+n) of a matrix one by one.
-type rows struct {
-	src   []byte
-	dt    tensor.DType
-	first int
-	k     int
-	row   []float32
+// checkCodes reports what cannot be quantised to codes.
+func checkCodes(dt tensor.DType, n, k int, f Format) error {
+	if err := f.Check(); err != nil {
+		return err
+	}
+	if f.Bits == 16 {
+		return fmt.Errorf("quant: BF16 has no codes")
+	}
+	return checkWeights(dt, n, k)
 }
 
-func newRows(src []byte, dt tensor.DType, first, n, k int) (*rows, error) {
+// checkWeights reports a matrix that cannot be read.
+func checkWeights(dt tensor.DType, n, k int) error {
 	if err := checkMatrix(n, k); err != nil {
-		return nil, err
+		return err
 	}
 	if dt != tensor.F32 && dt != tensor.F16 && dt != tensor.BF16 {
-		return nil, fmt.Errorf("quant: weights are %v, want F32, F16 or BF16", dt)
+		return fmt.Errorf("quant: weights are %v, want F32, F16 or BF16", dt)
 	}
-	if len(src) != n*k*dt.Bytes() {
-		return nil, fmt.Errorf("quant: %d bytes for a matrix [%d, %d] of %v", len(src), n, k, dt)
-	}
-	return &rows{src: src, dt: dt, first: first, k: k, row: make([]float32, k)}, nil
+	return nil
 }
-
-// read returns row first+i, valid until the next call.
-func (r *rows) read(i int) ([]float32, error) {
-	size := r.k * r.dt.Bytes()
-	if err := tensor.ToF32(r.row, r.src[i*size:(i+1)*size], r.dt); err != nil {
-		return nil, fmt.Errorf("quant: row %d: %w", r.first+i, err)
-	}
-	for j, w := range r.row {
-		if math.IsNaN(float64(w)) || math.IsInf(float64(w), 0) {
-			return nil, fmt.Errorf("quant: row %d, column %d: %v is not finite", r.first+i, j, w)
-		}
-	}
-	return r.row, nil
-}
-
-func absMax(w []float32) float32 {
-	m := float32(0)
-	for _, x := range w {
-		m = max(m, x, -x)
-	}
-	return m
-}
-
-const (
-	smallestF16 = 0x0001 // 2^-24
-	infF16      = 0x7c00
-	signF16     = 0x8000
-)
 
 // Dequantize returns the weights that codes and scales stand for, [n, k],
 // each product rounded to float32 (it is exact but for overflow).
@@ -212,30 +182,23 @@ func Dequantize(codes []int8, scales []uint16, n, k int, f Format) []float32 {
 // reports whether every weight kept its value. Weights that are not finite,
 // or would not be, are errors that name row and column.
 func BF16(src []byte, dt tensor.DType, n, k int) (out []byte, exact bool, err error) {
-	return bf16(src, dt, 0, n, k)
-}
-
-// bf16 is BF16 for rows [first, first+n) of a matrix.
-func bf16(src []byte, dt tensor.DType, first, n, k int) (out []byte, exact bool, err error) {
-	r, err := newRows(src, dt, first, n, k)
+	if err := checkWeights(dt, n, k); err != nil {
+		return nil, false, err
+	}
+	if len(src) != n*k*dt.Bytes() {
+		return nil, false, fmt.Errorf("quant: %d bytes for a matrix [%d, %d] of %v", len(src), n, k, dt)
+	}
+	out = make([]byte, 2*n*k)
+	var inexact atomic.Bool
+	err = eachBlock(bytes.NewReader(src), dt, n, k, k, func(r *run) error {
+		same, err := r.bf16(out[2*r.first*k:][:2*len(r.w)])
+		if !same {
+			inexact.Store(true)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, false, err
 	}
-	out, exact = make([]byte, 0, 2*n*k), true
-	for i := range n {
-		row, err := r.read(i)
-		if err != nil {
-			return nil, false, err
-		}
-		for j, w := range row {
-			u := tensor.ToBF16(w)
-			back := tensor.FromBF16(u)
-			if math.IsInf(float64(back), 0) {
-				return nil, false, fmt.Errorf("quant: row %d, column %d: %v is past bfloat16's range", first+i, j, w)
-			}
-			exact = exact && back == w
-			out = append(out, byte(u), byte(u>>8))
-		}
-	}
-	return out, exact, nil
+	return out, !inexact.Load(), nil
 }

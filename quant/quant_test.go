@@ -50,20 +50,6 @@ func group(r *rand.Rand, n int) []float32 {
 	return w
 }
 
-// squared is the error of the nearest codes under a scale, computed apart
-// from the package.
-func squared(w []float32, s float64) float64 {
-	sum := 0.0
-	for _, x := range w {
-		e := float64(x)
-		if s != 0 {
-			e -= s * min(max(math.RoundToEven(e/s), -8), 7)
-		}
-		sum += e * e
-	}
-	return sum
-}
-
 func quantise(t *testing.T, w []float32, f quant.Format) (codes []int8, scales []uint16) {
 	t.Helper()
 	codes, scales, err := quant.Quantize(f32(w), tensor.F32, 1, len(w), f)
@@ -81,50 +67,6 @@ func errorOf(w []float32, codes []int8, scale uint16) float64 {
 		sum += e * e
 	}
 	return sum
-}
-
-// TestInt4IsBest compares with every float16 scale of either sign.
-func TestInt4IsBest(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 60 {
-		w := group(r, 1+r.IntN(12))
-		codes, scales := quantise(t, w, quant.Format{Bits: 4})
-		got := errorOf(w, codes, scales[0])
-		best, at := math.Inf(1), uint16(0)
-		for u := range uint32(1 << 16) {
-			if u&0x7fff >= 0x7c00 {
-				continue
-			}
-			if e := squared(w, float64(tensor.FromF16(uint16(u)))); e < best {
-				best, at = e, uint16(u)
-			}
-		}
-		if got > best*(1+1e-12) {
-			t.Errorf("Quantize(%v): scale %v has error %g, %v has %g", w, tensor.FromF16(scales[0]), got, tensor.FromF16(at), best)
-		}
-	}
-}
-
-func TestInt4BeatsUsualScales(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	for range 3000 {
-		w := group(r, 32)
-		codes, scales := quantise(t, w, quant.Format{Bits: 4, GroupSize: 32})
-		got := errorOf(w, codes, scales[0])
-		signed := float32(0)
-		for _, x := range w {
-			if math.Abs(float64(x)) > math.Abs(float64(signed)) {
-				signed = x
-			}
-		}
-		for name, s := range map[string]float64{
-			"absmax/7": math.Abs(float64(signed)) / 7, "absmax/7.5": math.Abs(float64(signed)) / 7.5, "signed max/-8": float64(signed) / -8,
-		} {
-			if usual := squared(w, float64(tensor.FromF16(tensor.ToF16(float32(s))))); got > usual*(1+1e-12) {
-				t.Errorf("Quantize(%v): error %g exceeds that of %s, %g", w, got, name, usual)
-			}
-		}
-	}
 }
 
 func TestInt8(t *testing.T) {
@@ -291,26 +233,6 @@ func TestFormatString(t *testing.T) {
 		if got := f.String(); got != want {
 			t.Errorf("%#v.String() = %q, want %q", f, got, want)
 		}
-	}
-}
-
-func BenchmarkQuantize(b *testing.B) {
-	r := rand.New(rand.NewPCG(9, 10))
-	const n, k = 64, 1024
-	w := make([]float32, n*k)
-	for i := range w {
-		w[i] = float32(r.NormFloat64() * 0.02)
-	}
-	src := f32(w)
-	for _, f := range []quant.Format{{Bits: 4, GroupSize: 32}, {Bits: 4, GroupSize: 128}, {Bits: 8}} {
-		b.Run(fmt.Sprint(f), func(b *testing.B) {
-			b.SetBytes(n * k * 2) // as BF16
-			for b.Loop() {
-				if _, _, err := quant.Quantize(src, tensor.F32, n, k, f); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
 

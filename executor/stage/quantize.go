@@ -21,7 +21,7 @@ import (
 type quantize struct{}
 
 // tensorVersion is raised when the same matrix gives other codes.
-const tensorVersion = 1
+const tensorVersion = 2
 
 // Run implements [executor.Stage].
 func (quantize) Run(ctx context.Context, a *executor.Action) error {

@@ -31,9 +31,10 @@ type matrix struct {
 	room     kern.Room
 }
 
-func (m *matrix) reset(dt tensor.DType, k, pitch int) {
+// reset prepares for n rows of k weights.
+func (m *matrix) reset(dt tensor.DType, n, k, pitch int) {
 	m.dt, m.k, m.pitch = dt, k, pitch
-	m.rows = min(max(tileWeights/pitch/kern.Step*kern.Step, kern.Step), runRows)
+	m.rows = min(max(tileWeights/pitch/kern.Step*kern.Step, kern.Step), runRows, n)
 	m.bytes, m.buffer = resize(m.bytes, m.rows*k*dt.Bytes()), resize(m.buffer, m.rows*pitch)
 	if pitch != k {
 		clear(m.buffer)
@@ -90,7 +91,7 @@ func eachBlock(src io.ReaderAt, dt tensor.DType, n, k, pitch int, do func(r *run
 	}
 	return parallel(n, runRows, func() (func(first, rows int) error, func()) {
 		r := runs.Get().(*run)
-		r.matrix.reset(dt, k, pitch)
+		r.matrix.reset(dt, n, k, pitch)
 		return func(first, rows int) error {
 			for end := first + rows; first < end; first += r.rows {
 				most, err := r.read(src, first, min(r.rows, end-first))
@@ -127,8 +128,9 @@ var runs = sync.Pool{New: func() any { return new(run) }}
 func eachRun(src io.ReaderAt, dt tensor.DType, first, n, k int, f Format, do func(r *run)) error {
 	return parallel(n, runRows, func() (func(at, rows int) error, func()) {
 		r := runs.Get().(*run)
-		r.reset(dt, k, f)
-		r.codes, r.scales = resize(r.codes, runRows*r.pitch), resize(r.scales, runRows*r.groups)
+		r.reset(dt, n, k, f)
+		most := min(n, runRows)
+		r.codes, r.scales = resize(r.codes, most*r.pitch), resize(r.scales, most*r.groups)
 		return func(at, rows int) error {
 			if err := r.quantizeRun(src, first+at, rows); err != nil {
 				return err

@@ -22,13 +22,13 @@ type tile struct {
 	search        *kern.Codes // nil for nearest
 }
 
-// reset prepares a tile for rows of a matrix.
-func (t *tile) reset(dt tensor.DType, k int, f Format) {
+// reset prepares a tile for n rows of k weights.
+func (t *tile) reset(dt tensor.DType, n, k int, f Format) {
 	t.f, t.groups, t.group, t.search = f, f.Groups(k), f.GroupSize, nil
 	if t.group == 0 || t.group > k {
 		t.group = padded(k)
 	}
-	t.matrix.reset(dt, k, t.groups*t.group)
+	t.matrix.reset(dt, n, k, t.groups*t.group)
 	t.scale, t.peak = resize(t.scale, t.rows*t.groups), resize(t.peak, t.rows*t.groups)
 	if f.Resolved() == Search {
 		t.search = multipliers(f.Bits, t.group)

@@ -91,7 +91,8 @@ const docsCommand = "go test ./quant -run TestQualityDocs -update"
 // TestQualityDocs holds the tables and plots of docs/quality.md to what was
 // measured.
 func TestQualityDocs(t *testing.T) {
-	for model, m := range readCompared(t) {
+	found := readCompared(t)
+	for model, m := range found {
 		rows := []string{"| bits | quantiser | KL, Tempest | KL, Opticks | same top-1 | perplexity | CPU s |", "|---|---|---|---|---|---|---|"}
 		forwards := []string{"| | windows | own forward | float32 |", "|---|---|---|---|"}
 		for _, r := range m.Rows {
@@ -110,9 +111,10 @@ func TestQualityDocs(t *testing.T) {
 		for name, lines := range map[string][]string{"rows": rows, "ratios": ratios, "forwards": forwards} {
 			doctable.Table{File: "../docs/quality.md", Name: model + " " + name, Command: docsCommand}.Check(t, *update, lines, nil)
 		}
-		checkPlot(t, model, m, 4, 6)
-		checkPlot(t, model, m, 8, 9)
 	}
+	const plotted = "bard-3m" // the model that all contenders were measured on
+	checkPlot(t, plotted, found[plotted], 4, 6)
+	checkPlot(t, plotted, found[plotted], 8, 9)
 }
 
 // within writes a value and half its interval, both to two digits of the value.
@@ -139,25 +141,33 @@ func checkPlot(t *testing.T, model string, m *compared, from, to float64) {
 		Description: "KL divergence of the quantisers of docs/quality.md.",
 		X:           "bits a weight", Y: "KL divergence, nats (Tempest)",
 	}}
+	var hints []string
 	for _, tool := range []string{"llama.cpp", "llm-compressor", "llima"} { // ours on top
 		set := plot.PointSet{Name: tool}
 		for _, r := range m.Rows {
 			if r.Tool == tool && from <= r.Bits && r.Bits < to {
+				hint := fmt.Sprintf("%s: KL %.3g", strings.Trim(r.name(), "*"), r.Texts["tempest"].KL)
 				label := strings.TrimSpace(r.Method + " " + r.Format[strings.IndexByte(r.Format, ' ')+1:])
-				set.Points = append(set.Points, plot.Point{X: r.Bits, Y: r.Texts["tempest"].KL, Label: label, Hint: strings.Trim(r.name(), "*")})
+				set.Points = append(set.Points, plot.Point{X: r.Bits, Y: r.Texts["tempest"].KL, Label: label, Hint: hint})
+				hints = append(hints, hint)
 			}
 		}
 		s.Sets = append(s.Sets, set)
 	}
-	path, want := fmt.Sprintf("../docs/quality-%s-%v.svg", strings.ToLower(model), from), s.SVG()
+	path := fmt.Sprintf("../docs/quality-%s-%v.svg", strings.ToLower(model), from)
 	if *update {
-		if err := os.WriteFile(path, want, 0o600); err != nil {
+		if err := os.WriteFile(path, s.SVG(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return
 	}
-	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, want) {
-		t.Errorf("%s is old (%v); run %s", path, err, docsCommand)
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hint := range hints { // the points, however they are drawn
+		if !bytes.Contains(have, []byte(hint)) {
+			t.Errorf("%s lacks %q; run %s", path, hint, docsCommand)
+		}
 	}
 }
 

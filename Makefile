@@ -16,7 +16,7 @@ lint:
 	golangci-lint run ./...
 
 race: ## packages that start goroutines
-	$(GO) test -race ./executor/... ./planner/... ./modalix/emu/... ./modalix/runtime/... ./modalix/measure/...
+	$(GO) test -race ./executor/... ./planner/... ./modalix/emu/... ./modalix/runtime/... ./modalix/measure/... ./quant ./quant/kern
 
 fuzz: ## each parser for FUZZTIME
 	./.ci/fuzz $(FUZZTIME)

@@ -1,51 +1,19 @@
-// Command gen writes the assembly of package kern. It is a module of its own
-// so that llima needs no assembler generator to be built:
-//
-//	go run . -out ../asm_amd64.s -stubs ../asm_amd64.go -pkg kern
+// Command quant writes the assembly of package kern of quant; make kernels runs it.
 package main
 
 import (
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// level is a set of instructions: its name and how many dwords a vector holds.
-type level struct {
-	name  string
-	lanes int
-}
-
-// vec returns a new vector register.
-func (l level) vec() reg.VecVirtual {
-	if l.lanes == 8 {
-		return YMM()
-	}
-	return ZMM()
-}
-
-// half returns a new register of half the width.
-func (l level) half() reg.VecVirtual {
-	if l.lanes == 8 {
-		return XMM()
-	}
-	return YMM()
-}
-
-func (l level) bytes() int { return 4 * l.lanes }
-
-// zero clears a register.
-func (l level) zero(v reg.VecVirtual) {
-	if l.lanes == 8 {
-		VPXOR(v, v, v)
-		return
-	}
-	VPXORD(v, v, v)
-}
+// level adds to vectors what the kernels of this package do with them.
+type level struct{ vector.Level }
 
 // and sets dst to a & b.
 func (l level) and(a Op, b, dst reg.VecVirtual) {
-	if l.lanes == 8 {
+	if l.Lanes == 8 {
 		VPAND(a, b, dst)
 		return
 	}
@@ -54,31 +22,11 @@ func (l level) and(a Op, b, dst reg.VecVirtual) {
 
 // or sets dst to a | b.
 func (l level) or(a Op, b, dst reg.VecVirtual) {
-	if l.lanes == 8 {
+	if l.Lanes == 8 {
 		VPOR(a, b, dst)
 		return
 	}
 	VPORD(a, b, dst)
-}
-
-// constant returns a vector of equal dwords.
-func (l level) constant(v uint32) reg.VecVirtual {
-	t := GP32()
-	MOVL(U32(v), t)
-	return l.spread(t)
-}
-
-// spread returns a vector of equal dwords.
-func (l level) spread(t reg.Register) reg.VecVirtual {
-	z := l.vec()
-	if l.lanes == 16 {
-		VPBROADCASTD(t, z)
-		return z
-	}
-	x := XMM()
-	VMOVD(t, x)
-	VPBROADCASTD(x, z)
-	return z
 }
 
 // param returns a vector of an argument of 32 bits in every lane.
@@ -87,14 +35,14 @@ func (l level) param(name string) reg.VecVirtual {
 	if err != nil {
 		panic(err)
 	}
-	v := l.vec()
+	v := l.Vec()
 	VBROADCASTSS(at.Addr, v)
 	return v
 }
 
 // where keeps the lanes of v in which a compares with b like imm says.
 func (l level) where(imm uint64, b Op, a, v reg.VecVirtual) {
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		k := K()
 		VCMPPS(Imm(imm), b, a, k)
 		VMOVAPS_Z(v, k, v)
@@ -111,17 +59,9 @@ const (
 	greaterOrEqual = 0x1d
 )
 
-// function begins a kernel.
-func function(name, signature string, doc ...string) {
-	TEXT(name, NOSPLIT, signature)
-	Pragma("noescape")
-	doc[0] = name + " " + doc[0]
-	Doc(doc...)
-}
-
 func main() {
 	ConstraintExpr("amd64")
-	for _, l := range []level{{"AVX2", 8}, {"AVX512", 16}} {
+	for _, l := range []level{{vector.AVX2}, {vector.AVX512}} {
 		for _, from := range []string{"BF16", "F16", "F32"} {
 			widen(l, from)
 		}
@@ -133,7 +73,7 @@ func main() {
 		encode(l)
 		narrow(l)
 	}
-	searches(level{"AVX512", 16}, true)
+	searches(level{vector.AVX512}, true)
 	turn()
 	pack(true)
 	pack(false)
@@ -150,16 +90,16 @@ func searches(l level, vnni bool) {
 
 // widen converts 16 numbers at a time to F32, exactly, and finds the greatest.
 func widen(l level, from string) {
-	function("widen"+from+l.name, "func(dst *float32, src *byte, n int) (most uint32)",
+	vector.Kernel("widen"+from+l.Name, "func(dst *float32, src *byte, n int) (most uint32)",
 		"converts n times 16 "+from+" numbers to F32, exactly, and returns the",
 		"bits of the greatest magnitude; those of a NaN exceed all others.")
 	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
-	magnitude, most := l.constant(0x7fffffff), l.vec()
-	l.zero(most)
+	magnitude, most := l.Constant(0x7fffffff), l.Vec()
+	l.Zero(most)
 	size := map[string]int{"BF16": 2, "F16": 2, "F32": 4}[from]
 	Label("loop")
-	for i := 0; i < 16; i += l.lanes {
-		v, at := l.vec(), Mem{Base: src, Disp: size * i}
+	for i := 0; i < 16; i += l.Lanes {
+		v, at := l.Vec(), Mem{Base: src, Disp: size * i}
 		switch from {
 		case "BF16":
 			VPMOVZXWD(at, v)
@@ -193,7 +133,7 @@ func widen(l level, from string) {
 // fold reduces a vector to four lanes.
 func (l level) fold(op func(ops ...Op), v reg.VecVirtual) reg.VecVirtual {
 	x, y := XMM(), v.AsY()
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		high := YMM()
 		VEXTRACTF64X4(Imm(1), v, high)
 		op(y, high, high)

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -10,21 +11,21 @@ import (
 
 // peaks finds the greatest and the least of each group.
 func peaks(l level) {
-	function("peaks"+l.name, "func(high *float32, low *float32, w *float32, groups int, steps int)",
+	vector.Kernel("peaks"+l.Name, "func(high *float32, low *float32, w *float32, groups int, steps int)",
 		"writes the greatest weight of groups of steps times 16, and the negative",
 		"of the least.")
 	high, low := Load(Param("high"), GP64()), Load(Param("low"), GP64())
 	w, groups := Load(Param("w"), GP64()), Load(Param("groups"), GP64())
 	steps := GP64()
-	sign := l.constant(1 << 31)
+	sign := l.Constant(1 << 31)
 	Label("group")
-	most, least := l.vec(), l.vec()
+	most, least := l.Vec(), l.Vec()
 	VMOVUPS(Mem{Base: w}, most)
 	VMOVAPS(most, least)
 	Load(Param("steps"), steps)
 	Label("step")
-	for i := 0; i < 16; i += l.lanes {
-		v := l.vec()
+	for i := 0; i < 16; i += l.Lanes {
+		v := l.Vec()
 		VMOVUPS(Mem{Base: w, Disp: 4 * i}, v)
 		VMAXPS(v, most, most)
 		VMINPS(v, least, least)
@@ -32,7 +33,7 @@ func peaks(l level) {
 	ADDQ(U8(64), w)
 	DECQ(steps)
 	JNZ(LabelRef("step"))
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		VPXORD(sign, least, least)
 	} else {
 		VXORPS(sign, least, least)
@@ -56,15 +57,15 @@ func peaks(l level) {
 
 // nearest divides the greatest magnitude by a code.
 func nearest(l level) {
-	function("nearest"+l.name, "func(scale *float32, peak *float32, high *float32, low *float32, n int, code float32, sign uint32)",
+	vector.Kernel("nearest"+l.Name, "func(scale *float32, peak *float32, high *float32, low *float32, n int, code float32, sign uint32)",
 		"sets peak to the greater of high and low, and scale to peak over code,",
 		"with the sign bit where that was high, for n times 16 groups.")
 	scale, peak := Load(Param("scale"), GP64()), Load(Param("peak"), GP64())
 	high, low := Load(Param("high"), GP64()), Load(Param("low"), GP64())
 	n, code, sign := Load(Param("n"), GP64()), l.param("code"), l.param("sign")
 	Label("loop")
-	for i := 0; i < 16; i += l.lanes {
-		h, m, s := l.vec(), l.vec(), l.vec()
+	for i := 0; i < 16; i += l.Lanes {
+		h, m, s := l.Vec(), l.Vec(), l.Vec()
 		VMOVUPS(Mem{Base: high, Disp: 4 * i}, h)
 		VMOVUPS(Mem{Base: low, Disp: 4 * i}, m)
 		VMOVAPS(sign, s)
@@ -86,18 +87,18 @@ func nearest(l level) {
 
 // round makes float16 scales.
 func round(l level) {
-	function("round"+l.name, "func(f16 *uint16, scale *float32, peak *float32, n int)",
+	vector.Kernel("round"+l.Name, "func(f16 *uint16, scale *float32, peak *float32, n int)",
 		"rounds n times 16 scales to float16, in place and as bits: 65504 at most",
 		"and 2^-24 at least, 0 where the peak is.")
 	f16, scale := Load(Param("f16"), GP64()), Load(Param("scale"), GP64())
 	peak, n := Load(Param("peak"), GP64()), Load(Param("n"), GP64())
-	magnitude, sign := l.constant(0x7fffffff), l.constant(1<<31)
-	most, least := l.constant(math.Float32bits(65504)), l.constant(math.Float32bits(1.0/(1<<24)))
-	zero := l.vec()
-	l.zero(zero)
+	magnitude, sign := l.Constant(0x7fffffff), l.Constant(1<<31)
+	most, least := l.Constant(math.Float32bits(65504)), l.Constant(math.Float32bits(1.0/(1<<24)))
+	zero := l.Vec()
+	l.Zero(zero)
 	Label("loop")
-	for i := 0; i < 16; i += l.lanes {
-		v, s, p, h := l.vec(), l.vec(), l.vec(), l.half()
+	for i := 0; i < 16; i += l.Lanes {
+		v, s, p, h := l.Vec(), l.Vec(), l.Vec(), l.Half()
 		VMOVUPS(Mem{Base: scale, Disp: 4 * i}, v)
 		l.and(sign, v, s)
 		l.and(magnitude, v, v)
@@ -122,7 +123,7 @@ func round(l level) {
 
 // fix converts weights to fixed point.
 func fix(l level) {
-	function("fix"+l.name, "func(dst *int16, w *float32, peak *float32, groups int, steps int, top float32)",
+	vector.Kernel("fix"+l.Name, "func(dst *int16, w *float32, peak *float32, groups int, steps int, top float32)",
 		"rounds w·(top/peak) to integers, for groups of steps times 16 weights;",
 		"to 0 where the peak is below 2^-64.")
 	dst, w, peak := Load(Param("dst"), GP64()), Load(Param("w"), GP64()), Load(Param("peak"), GP64())
@@ -137,24 +138,18 @@ func fix(l level) {
 	VDIVSS(p, top, f)
 	VCMPSS(Imm(greaterOrEqual), least, p, p)
 	VANDPS(p, f, f)
-	factor := l.vec()
+	factor := l.Vec()
 	VBROADCASTSS(f, factor)
 	Load(Param("steps"), steps)
 	Label("step")
 	var v []reg.VecVirtual
-	for i := 0; i < 16; i += l.lanes {
-		x := l.vec()
+	for i := 0; i < 16; i += l.Lanes {
+		x := l.Vec()
 		VMULPS(Mem{Base: w, Disp: 4 * i}, factor, x)
 		VCVTPS2DQ(x, x)
 		v = append(v, x)
 	}
-	if l.lanes == 16 {
-		VPMOVDW(v[0], Mem{Base: dst})
-	} else {
-		VPACKSSDW(v[1], v[0], v[0]) // of each 128 bits apart
-		VPERMQ(Imm(0xd8), v[0], v[0])
-		VMOVDQU(v[0], Mem{Base: dst})
-	}
+	l.StoreWords(v, Mem{Base: dst}, VPACKSSDW)
 	ADDQ(U8(64), w)
 	ADDQ(U8(32), dst)
 	DECQ(steps)
@@ -168,7 +163,7 @@ func fix(l level) {
 
 // encode rounds weights to codes.
 func encode(l level) {
-	function("encode"+l.name, "func(codes *int8, w *float32, scale *float32, groups int, steps int, low int32, high int32)",
+	vector.Kernel("encode"+l.Name, "func(codes *int8, w *float32, scale *float32, groups int, steps int, low int32, high int32)",
 		"rounds w/scale to integers from low to high, for groups of steps times 16",
 		"weights; to 0 where the scale is 0.")
 	codes, w, scale := Load(Param("codes"), GP64()), Load(Param("w"), GP64()), Load(Param("scale"), GP64())
@@ -185,16 +180,16 @@ func encode(l level) {
 	VDIVSS(s, one, r)
 	VCMPSS(Imm(0), zero, s, k)
 	VANDNPS(r, k, r)
-	by, inverse := l.vec(), l.vec()
+	by, inverse := l.Vec(), l.Vec()
 	VBROADCASTSS(s, by)
 	VBROADCASTSS(r, inverse)
 	Load(Param("steps"), steps)
 	Label("step")
 	var v []reg.VecVirtual
-	for i := 0; i < 16; i += l.lanes {
+	for i := 0; i < 16; i += l.Lanes {
 		// A quotient from the rounded inverse, and a correction by what it
 		// leaves: w/scale, rounded once (Markstein 1990).
-		x, q := l.vec(), l.vec()
+		x, q := l.Vec(), l.Vec()
 		VMOVUPS(Mem{Base: w, Disp: 4 * i}, x)
 		VMULPS(inverse, x, q)
 		VFNMADD231PS(by, q, x)
@@ -204,7 +199,7 @@ func encode(l level) {
 		VPMINSD(high, q, q)
 		v = append(v, q)
 	}
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		VPMOVDB(v[0], Mem{Base: codes})
 	} else {
 		a, b := v[0], XMM()
@@ -227,17 +222,17 @@ func encode(l level) {
 
 // narrow makes BF16 of F32.
 func narrow(l level) {
-	function("narrow"+l.name, "func(dst *byte, src *float32, n int) (lost uint32)",
+	vector.Kernel("narrow"+l.Name, "func(dst *byte, src *float32, n int) (lost uint32)",
 		"rounds n times 16 numbers to BF16, to nearest even; lost has a bit where a",
 		"number lost its own. None is NaN or rounds to infinity.")
 	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
-	half, one, low := l.constant(0x7fff), l.constant(1), l.constant(0xffff)
-	lost := l.vec()
-	l.zero(lost)
+	half, one, low := l.Constant(0x7fff), l.Constant(1), l.Constant(0xffff)
+	lost := l.Vec()
+	l.Zero(lost)
 	Label("loop")
 	var out []reg.VecVirtual
-	for i := 0; i < 16; i += l.lanes {
-		x, t := l.vec(), l.vec()
+	for i := 0; i < 16; i += l.Lanes {
+		x, t := l.Vec(), l.Vec()
 		VMOVUPS(Mem{Base: src, Disp: 4 * i}, x)
 		l.and(low, x, t)
 		l.or(t, lost, lost)
@@ -248,13 +243,7 @@ func narrow(l level) {
 		VPSRLD(Imm(16), t, t)
 		out = append(out, t)
 	}
-	if l.lanes == 16 {
-		VPMOVDW(out[0], Mem{Base: dst})
-	} else {
-		VPACKUSDW(out[1], out[0], out[0]) // of each 128 bits apart
-		VPERMQ(Imm(0xd8), out[0], out[0])
-		VMOVDQU(out[0], Mem{Base: dst})
-	}
+	l.StoreWords(out, Mem{Base: dst}, VPACKUSDW)
 	ADDQ(U8(64), src)
 	ADDQ(U8(32), dst)
 	DECQ(n)

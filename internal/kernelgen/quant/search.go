@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -45,11 +46,11 @@ func (s *search) generate() {
 	if s.long {
 		name, chunk = name+"Long", "any number"
 	}
-	set := s.name
+	set := s.Name
 	if s.vnni {
 		set = "VNNI"
 	}
-	function(name+set, "func(ratio *float32, v *int16, pairs int, multipliers *uint32, n int, clip int, room *float64)",
+	vector.Kernel(name+set, "func(ratio *float32, v *int16, pairs int, multipliers *uint32, n int, clip int, room *float64)",
 		"writes A/B of the multiplier with the greatest A²/B for each lane, where",
 		"A is the sum of code·v and B that of code². v is [pairs, lanes, 2], pairs a",
 		"multiple of 8 and "+chunk+"; n multipliers are in both halves of a dword,",
@@ -70,15 +71,15 @@ func (s *search) generate() {
 	JNZ(LabelRef("multiplier"))
 	ratio := Load(Param("ratio"), GP64())
 	for i := range 2 {
-		a, h := s.vec(), s.half()
+		a, h := s.Vec(), s.Half()
 		s.load(s.best[0], i, a)
 		VDIVPD(s.op(s.best[2], i), a, a)
-		if s.lanes == 16 {
+		if s.Lanes == 16 {
 			VCVTPD2PS(a, h)
 		} else {
 			VCVTPD2PSY(a, h)
 		}
-		VMOVUPS(h, Mem{Base: ratio, Disp: i * s.bytes() / 2})
+		VMOVUPS(h, Mem{Base: ratio, Disp: i * s.Bytes() / 2})
 	}
 	VZEROUPPER()
 	RET()
@@ -88,30 +89,30 @@ func (s *search) generate() {
 func (s *search) start() {
 	room, used := Load(Param("room"), GP64()), 0
 	memory := func() pair {
-		used += 2 * s.bytes()
-		return pair{at: Mem{Base: room, Disp: used - 2*s.bytes()}}
+		used += 2 * s.Bytes()
+		return pair{at: Mem{Base: room, Disp: used - 2*s.Bytes()}}
 	}
-	s.sides = []side{{low: s.constant(0xff81ff81), high: s.constant(0x007f007f)}}
+	s.sides = []side{{low: s.Constant(0xff81ff81), high: s.Constant(0x007f007f)}}
 	if s.signed {
 		s.sides = []side{
-			{low: s.constant(0xfff8fff8), high: s.constant(0x00070007)},
-			{low: s.constant(0xfff9fff9), high: s.constant(0x00080008)},
+			{low: s.Constant(0xfff8fff8), high: s.Constant(0x00070007)},
+			{low: s.Constant(0xfff9fff9), high: s.Constant(0x00080008)},
 		}
 	}
 	for i := range s.sides {
-		s.sides[i].a, s.sides[i].b = s.vec(), s.vec()
+		s.sides[i].a, s.sides[i].b = s.Vec(), s.Vec()
 		if s.long {
 			s.sides[i].sums = [2]pair{memory(), memory()}
 		}
 	}
-	one, t, x := s.vec(), GP64(), XMM()
+	one, t, x := s.Vec(), GP64(), XMM()
 	MOVQ(U64(0x3ff0000000000000), t)
 	VMOVQ(t, x)
 	VPBROADCASTQ(x, one)
-	zero := s.vec()
-	s.level.zero(zero)
+	zero := s.Vec()
+	s.level.Zero(zero)
 	for i, from := range []reg.VecVirtual{zero, zero, one} {
-		if s.lanes == 8 {
+		if s.Lanes == 8 {
 			s.best[i] = memory()
 		} else {
 			s.best[i] = pair{in: []reg.VecVirtual{ZMM(), ZMM()}}
@@ -131,7 +132,7 @@ func (s *search) op(p pair, half int) Op {
 	if p.in != nil {
 		return p.in[half]
 	}
-	return p.at.Offset(half * s.bytes())
+	return p.at.Offset(half * s.Bytes())
 }
 
 func (s *search) load(p pair, half int, v reg.VecVirtual) {
@@ -145,8 +146,8 @@ func (s *search) load(p pair, half int, v reg.VecVirtual) {
 // try adds up the codes of a multiplier, and keeps it where it is the best.
 func (s *search) try(label string, sides []side, multipliers reg.Register, clip bool) {
 	if s.long {
-		zero := s.vec()
-		s.level.zero(zero)
+		zero := s.Vec()
+		s.level.Zero(zero)
 		for _, d := range sides {
 			for half := range 2 {
 				VMOVUPD(zero, s.op(d.sums[0], half))
@@ -154,7 +155,7 @@ func (s *search) try(label string, sides []side, multipliers reg.Register, clip 
 			}
 		}
 	}
-	multiplier, v, pairs, steps := s.vec(), Load(Param("v"), GP64()), Load(Param("pairs"), GP64()), GP64()
+	multiplier, v, pairs, steps := s.Vec(), Load(Param("v"), GP64()), Load(Param("pairs"), GP64()), GP64()
 	VPBROADCASTD(Mem{Base: multipliers}, multiplier)
 	if s.long {
 		Label(label + "chunk")
@@ -167,22 +168,22 @@ func (s *search) try(label string, sides []side, multipliers reg.Register, clip 
 	}
 	for i := range sides {
 		d := &sides[i]
-		s.level.zero(d.a)
-		s.level.zero(d.b)
+		s.level.Zero(d.a)
+		s.level.Zero(d.b)
 		if s.vnni {
 			// Two sums of each, since one would wait for itself.
-			d.also = [2][2]reg.VecVirtual{{d.a, s.vec()}, {d.b, s.vec()}}
-			s.level.zero(d.also[0][1])
-			s.level.zero(d.also[1][1])
+			d.also = [2][2]reg.VecVirtual{{d.a, s.Vec()}, {d.b, s.Vec()}}
+			s.level.Zero(d.also[0][1])
+			s.level.Zero(d.also[1][1])
 		}
 	}
 	Label(label + "step")
 	for i := range pairsAtOnce {
-		q := s.vec()
-		at := Mem{Base: v, Disp: i * s.bytes()}
+		q := s.Vec()
+		at := Mem{Base: v, Disp: i * s.Bytes()}
 		VPMULHRSW(at, multiplier, q)
 		for _, d := range sides {
-			c, p := s.vec(), s.vec()
+			c, p := s.Vec(), s.Vec()
 			if clip {
 				VPMINSW(d.high, q, c)
 				VPMAXSW(d.low, c, c)
@@ -200,7 +201,7 @@ func (s *search) try(label string, sides []side, multipliers reg.Register, clip 
 			VPADDD(c, d.b, d.b)
 		}
 	}
-	ADDQ(I32(pairsAtOnce*s.bytes()), v)
+	ADDQ(I32(pairsAtOnce*s.Bytes()), v)
 	SUBQ(Imm(pairsAtOnce), steps)
 	JNZ(LabelRef(label + "step"))
 	for _, d := range sides {
@@ -226,7 +227,7 @@ func (s *search) try(label string, sides []side, multipliers reg.Register, clip 
 		for half := range 2 {
 			var a, b reg.VecVirtual
 			if s.long {
-				a, b = s.vec(), s.vec()
+				a, b = s.Vec(), s.Vec()
 				s.load(d.sums[0], half, a)
 				s.load(d.sums[1], half, b)
 			} else {
@@ -239,17 +240,17 @@ func (s *search) try(label string, sides []side, multipliers reg.Register, clip 
 
 // widen converts one half of a vector of integers to float64.
 func (s *search) widen(v reg.VecVirtual, half int) reg.VecVirtual {
-	x := s.vec()
+	x := s.Vec()
 	if half == 0 {
-		if s.lanes == 16 {
+		if s.Lanes == 16 {
 			VCVTDQ2PD(v.AsY(), x)
 		} else {
 			VCVTDQ2PD(v.AsX(), x)
 		}
 		return x
 	}
-	h := s.half()
-	if s.lanes == 16 {
+	h := s.Half()
+	if s.Lanes == 16 {
 		VEXTRACTI64X4(Imm(1), v, h)
 	} else {
 		VEXTRACTI128(Imm(1), v, h)
@@ -260,16 +261,16 @@ func (s *search) widen(v reg.VecVirtual, half int) reg.VecVirtual {
 
 // keep replaces the best where A²/B exceeds its own, without a division.
 func (s *search) keep(a, b reg.VecVirtual, half int, negative bool) {
-	aa, mine, best := s.vec(), s.vec(), s.vec()
+	aa, mine, best := s.Vec(), s.Vec(), s.Vec()
 	VMULPD(a, a, aa)
 	VMULPD(s.op(s.best[2], half), aa, mine)
 	VMULPD(s.op(s.best[1], half), b, best)
 	if negative {
-		zero := s.vec()
-		s.level.zero(zero)
+		zero := s.Vec()
+		s.level.Zero(zero)
 		VSUBPD(a, zero, a)
 	}
-	if s.lanes == 8 {
+	if s.Lanes == 8 {
 		k := YMM()
 		VCMPPD(Imm(greater), best, mine, k)
 		for i, v := range []reg.VecVirtual{a, aa, b} {

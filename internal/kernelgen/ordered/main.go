@@ -1,5 +1,4 @@
-// Command gen writes the assembly of package ordered. It is a module of its
-// own so that llima needs no assembler generator to be built.
+// Command ordered writes the assembly of package ordered; make kernels runs it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-module github.com/llima-build/llima/modalix/emu/kern/gen
+module github.com/llima-build/llima/internal/kernelgen
 
 go 1.26.0
 

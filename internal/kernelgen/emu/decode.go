@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -32,12 +33,12 @@ func checkedBF16() decoder { return decoder{name: "BF16", inputs: 2, operands: 1
 func bf16ToF32(l level) decoder {
 	return decoder{
 		name: "BF16", inputs: 2, operands: 2,
-		setup: func() []reg.VecVirtual { return []reg.VecVirtual{l.constant(0xffff0000)} },
+		setup: func() []reg.VecVirtual { return []reg.VecVirtual{l.Constant(0xffff0000)} },
 		decode: func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			switch {
 			case i == 0:
 				VPSLLD(Imm(16), z, w)
-			case l.lanes == 16:
+			case l.Lanes == 16:
 				VPANDD(c[0], z, w)
 			default:
 				VPAND(c[0], z, w)
@@ -83,7 +84,7 @@ func nibble(i int, unsigned bool) float32 {
 // of each dword. With AVX2 it converts them.
 func nibblesToF32(l level, unsigned bool) decoder {
 	d := decoder{name: nibbleName(unsigned), inputs: 8, operands: 8}
-	if l.lanes == 8 {
+	if l.Lanes == 8 {
 		d.setup, d.decode = convertNibbles(l, unsigned)
 		return d
 	}
@@ -105,7 +106,7 @@ func nibblesToF32(l level, unsigned bool) decoder {
 
 func convertNibbles(l level, unsigned bool) (setup func() []reg.VecVirtual, decode func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int)) {
 	if unsigned {
-		return func() []reg.VecVirtual { return []reg.VecVirtual{l.constant(15)} }, func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
+		return func() []reg.VecVirtual { return []reg.VecVirtual{l.Constant(15)} }, func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			if i > 0 {
 				VPSRLD(Imm(uint64(nibbleShift(i))), z, w)
 				z = w
@@ -115,7 +116,7 @@ func convertNibbles(l level, unsigned bool) (setup func() []reg.VecVirtual, deco
 		}
 	}
 	// A code less 8 is the code with its top bit turned, as a signed number.
-	return func() []reg.VecVirtual { return []reg.VecVirtual{l.constant(0x88888888)} }, func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
+	return func() []reg.VecVirtual { return []reg.VecVirtual{l.Constant(0x88888888)} }, func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 		if i == 0 {
 			VPXOR(c[0], z, z)
 		}
@@ -183,7 +184,7 @@ func int8ToBF16() decoder {
 			for i := range 2 {
 				c = append(c, bf16.load(pair.Offset(64*i)))
 			}
-			return append(c, bf16.constant(0x80808080), bf16.constant(0xc3c3c3c3))
+			return append(c, bf16.Constant(0x80808080), bf16.Constant(0xc3c3c3c3))
 		},
 		decode: func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			sign, least := c[6], c[7]
@@ -206,18 +207,18 @@ func int8ToBF16() decoder {
 
 // unpack writes the operands of lines one after the other.
 func unpack(l level, d decoder) {
-	function(fmt.Sprintf("unpack%s%s", d.name, l.name), "func(dst *byte, codes *byte, lines int)",
-		fmt.Sprintf("writes the weights of lines as operands, for %d outputs.", l.lanes))
+	vector.Kernel(fmt.Sprintf("unpack%s%s", d.name, l.Name), "func(dst *byte, codes *byte, lines int)",
+		fmt.Sprintf("writes the weights of lines as operands, for %d outputs.", l.Lanes))
 	dst, codes, left := Load(Param("dst"), GP64()), Load(Param("codes"), GP64()), Load(Param("lines"), GP64())
 	var c []reg.VecVirtual
 	if d.setup != nil {
 		c = d.setup()
 	}
 	Label("line")
-	z := l.vec()
+	z := l.Vec()
 	VMOVUPS(Mem{Base: codes}, z)
 	for i := range d.operands {
-		w := l.vec()
+		w := l.Vec()
 		d.decode(z, c, w, i)
 		VMOVUPS(w, Mem{Base: dst, Disp: line * i})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -31,20 +32,20 @@ type dotLoop struct {
 // dot writes a kernel for rows of A whose inputs have size bytes. operand
 // adds the products with operand i of a line, the n-th of all in the step.
 func dot(l level, c decoder, rows, size int, operand func(d *dotLoop, z reg.VecVirtual, i, n int)) {
-	name := fmt.Sprintf("dot%s%s", c.name, l.name)
+	name := fmt.Sprintf("dot%s%s", c.name, l.Name)
 	if c.wide {
 		name += fmt.Sprintf("x%d", rows)
 	}
 	signature := "func(acc *float32, a *byte, lda int, codes *byte, scales *float32, pitch int, groups int, blocks int, steps int)"
 	doc := []string{
-		fmt.Sprintf("adds to acc [%d,16] the products of %d rows of a, lda bytes apart, with %d outputs of a panel.", rows, rows, l.lanes),
+		fmt.Sprintf("adds to acc [%d,16] the products of %d rows of a, lda bytes apart, with %d outputs of a panel.", rows, rows, l.Lanes),
 		"A block has steps times 16 inputs; scales are pitch bytes apart.",
 	}
 	if c.checked {
 		signature += " uint32"
 		doc = append(doc, "It returns a number other than 0 where a code is a subnormal BF16, which it took for zero.")
 	}
-	function(name, signature, doc...)
+	vector.Kernel(name, signature, doc...)
 	out := Load(Param("acc"), GP64())
 	d := &dotLoop{l: l, c: c, rows: rows, a: address(rows), codes: Load(Param("codes"), GP64())}
 	scales, pitch := Load(Param("scales"), GP64()), Load(Param("pitch"), GP64())
@@ -65,8 +66,8 @@ func dot(l level, c decoder, rows, size int, operand func(d *dotLoop, z reg.VecV
 	Load(Param("blocks"), blocks)
 	Label("block")
 	for m := range rows {
-		l.zero(d.even[m])
-		l.zero(d.odd[m])
+		l.Zero(d.even[m])
+		l.Zero(d.odd[m])
 	}
 	Load(Param("steps"), steps)
 	Label("step")
@@ -102,7 +103,7 @@ func (d *dotLoop) line(i int, operand func(d *dotLoop, z reg.VecVirtual, i, n in
 	if d.rows == 1 { // weights come from memory
 		PREFETCHT0(Mem{Base: d.codes, Disp: line*i + 4096})
 	}
-	z := d.l.vec()
+	z := d.l.Vec()
 	VMOVUPS(Mem{Base: d.codes, Disp: line * i}, z)
 	if d.check != nil {
 		d.check.look(z)
@@ -117,7 +118,7 @@ func (d *dotLoop) decoded(z reg.VecVirtual, i int) reg.VecVirtual {
 	if d.c.decode == nil {
 		return z
 	}
-	w := d.l.vec()
+	w := d.l.Vec()
 	d.c.decode(z, d.constants, w, i)
 	return w
 }
@@ -135,11 +136,11 @@ func dotF32(l level, c decoder, rows int) {
 	dot(l, c, rows, 4, func(d *dotLoop, z reg.VecVirtual, i, n int) {
 		w := d.decoded(z, i)
 		for m := range rows {
-			if l.lanes == 16 {
+			if l.Lanes == 16 {
 				VFMADD231PS_BCST(d.a.row(m, 4*n), w, d.sum(m, n))
 				continue
 			}
-			x := l.vec()
+			x := l.Vec()
 			VBROADCASTSS(d.a.row(m, 4*n), x)
 			VFMADD231PS(x, w, d.sum(m, n))
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -8,7 +9,7 @@ import (
 
 // turn transposes dwords.
 func turn() {
-	function("turnAVX2", "func(dst *int16, dstPitch int, src *int16, srcPitch int, n int)",
+	vector.Kernel("turnAVX2", "func(dst *int16, dstPitch int, src *int16, srcPitch int, n int)",
 		"transposes n blocks of 8 × 8 dwords: those of src lie beside each other,",
 		"those of dst below each other. Pitches are bytes.")
 	dst, to := Load(Param("dst"), GP64()), Load(Param("dstPitch"), GP64())
@@ -61,7 +62,7 @@ func pack(nibbles bool) {
 	if nibbles {
 		name, doc = "pack4AVX2", "32 rows of codes, two a byte, the first in the low half."
 	}
-	function(name, "func(dst *byte, dstPitch int, src *int8, srcPitch int, n int)",
+	vector.Kernel(name, "func(dst *byte, dstPitch int, src *int8, srcPitch int, n int)",
 		"transposes n times 32 columns of", doc)
 	dst, to := Load(Param("dst"), GP64()), Load(Param("dstPitch"), GP64())
 	src, from := Load(Param("src"), GP64()), Load(Param("srcPitch"), GP64())

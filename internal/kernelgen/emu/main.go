@@ -1,7 +1,4 @@
-// Command gen writes the assembly of package kern. It is a module of its own
-// so that llima needs no assembler generator to be built:
-//
-//	go run . -out ../asm_amd64.s -stubs ../asm_amd64.go -pkg kern
+// Command emu writes the assembly of package kern of modalix/emu; make kernels runs it.
 package main
 
 import (
@@ -9,70 +6,27 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// level is a set of instructions: its name and how many F32 a vector holds.
-type level struct {
-	name  string
-	lanes int
-}
+// level adds to vectors what the kernels of this package do with them.
+type level struct{ vector.Level }
 
 var (
-	avx2   = level{"AVX2", 8}
-	avx512 = level{"AVX512", 16}
-	bf16   = level{"BF16", 16} // AVX-512 with VDPBF16PS
+	avx2   = level{vector.AVX2}
+	avx512 = level{vector.AVX512}
+	bf16   = level{vector.Level{Name: "BF16", Lanes: 16}} // AVX-512 with VDPBF16PS
 )
-
-// vec returns a new vector register.
-func (l level) vec() reg.VecVirtual {
-	if l.lanes == 8 {
-		return YMM()
-	}
-	return ZMM()
-}
 
 func (l level) vecs(n int) []reg.VecVirtual {
 	v := make([]reg.VecVirtual, n)
 	for i := range v {
-		v[i] = l.vec()
+		v[i] = l.Vec()
 	}
 	return v
-}
-
-func (l level) bytes() int { return 4 * l.lanes }
-
-// zero clears a register.
-func (l level) zero(v reg.VecVirtual) {
-	if l.lanes == 8 {
-		VXORPS(v, v, v)
-		return
-	}
-	VPXORD(v, v, v)
-}
-
-// constant returns a vector of equal dwords.
-func (l level) constant(v uint32) reg.VecVirtual {
-	t, z := GP32(), l.vec()
-	MOVL(U32(v), t)
-	if l.lanes == 16 {
-		VPBROADCASTD(t, z)
-		return z
-	}
-	x := XMM()
-	VMOVD(t, x)
-	VPBROADCASTD(x, z)
-	return z
-}
-
-// function begins a kernel.
-func function(name, signature string, doc ...string) {
-	TEXT(name, NOSPLIT, signature)
-	Pragma("noescape")
-	doc[0] = name + " " + doc[0]
-	Doc(doc...)
 }
 
 func main() {
@@ -80,7 +34,7 @@ func main() {
 	ConstraintExpr("amd64")
 	for _, l := range []level{avx2, avx512} {
 		most := 8
-		if l.lanes == 8 {
+		if l.Lanes == 8 {
 			most = 4 // registers
 		}
 		for rows := 1; rows <= most; rows *= 2 {
@@ -114,13 +68,13 @@ func main() {
 
 // widen converts 16 numbers at a time to F32, exactly.
 func widen(l level, kind string) {
-	function("widen"+kind+l.name, "func(dst *float32, src *byte, n int)",
+	vector.Kernel("widen"+kind+l.Name, "func(dst *float32, src *byte, n int)",
 		fmt.Sprintf("converts n times 16 %s numbers to F32, exactly.", kind))
 	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
 	Label("loop")
 	PREFETCHT0(Mem{Base: src, Disp: 2048}) // scales of panels to come
-	for i := 0; i < 16; i += l.lanes {
-		v, from := l.vec(), Mem{Base: src, Disp: 2 * i}
+	for i := 0; i < 16; i += l.Lanes {
+		v, from := l.Vec(), Mem{Base: src, Disp: 2 * i}
 		if kind == "F16" {
 			VCVTPH2PS(from, v)
 		} else {
@@ -139,25 +93,19 @@ func widen(l level, kind string) {
 
 // narrow rounds to BF16, to nearest even; a NaN stays one.
 func narrow(l level) {
-	function("narrowBF16"+l.name, "func(dst *byte, stride int, src *float32, n int)",
+	vector.Kernel("narrowBF16"+l.Name, "func(dst *byte, stride int, src *float32, n int)",
 		"rounds n rows of 16 numbers, packed, to BF16 rows that lie stride bytes apart.")
 	dst, stride := Load(Param("dst"), GP64()), Load(Param("stride"), GP64())
 	src, n := Load(Param("src"), GP64()), Load(Param("n"), GP64())
-	half, one, quiet := l.constant(0x7fff), l.constant(1), l.constant(0x40)
+	half, one, quiet := l.Constant(0x7fff), l.Constant(1), l.Constant(0x40)
 	Label("loop")
 	var v []reg.VecVirtual
-	for i := 0; i < 16; i += l.lanes {
-		x, t := l.vec(), l.vec()
+	for i := 0; i < 16; i += l.Lanes {
+		x, t := l.Vec(), l.Vec()
 		VMOVUPS(Mem{Base: src, Disp: 4 * i}, x)
 		v = append(v, l.roundBF16(x, t, half, one, quiet))
 	}
-	if l.lanes == 16 {
-		VPMOVDW(v[0], Mem{Base: dst})
-	} else {
-		VPACKUSDW(v[1], v[0], v[0]) // of each 128 bits apart
-		VPERMQ(Imm(0xd8), v[0], v[0])
-		VMOVDQU(v[0], Mem{Base: dst})
-	}
+	l.StoreWords(v, Mem{Base: dst}, VPACKUSDW)
 	ADDQ(U8(64), src)
 	ADDQ(stride, dst)
 	DECQ(n)
@@ -168,16 +116,16 @@ func narrow(l level) {
 
 // roundBF16 returns x rounded to BF16 in the low half of each dword.
 func (l level) roundBF16(x, t, half, one, quiet reg.VecVirtual) reg.VecVirtual {
-	out := l.vec()
+	out := l.Vec()
 	VPSRLD(Imm(16), x, out)
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		k := K()
 		VCMPPS(Imm(3), x, x, k) // NaN
 		VPANDD(one, out, t)
 		VPADDD(half, t, t)
 		VPADDD(x, t, t)
 		VPORD(quiet, out, out)
-		nan := l.vec()
+		nan := l.Vec()
 		VMOVDQA32(out, nan)
 		VPSRLD(Imm(16), t, out)
 		VMOVDQA32(nan, k, out)
@@ -188,7 +136,7 @@ func (l level) roundBF16(x, t, half, one, quiet reg.VecVirtual) reg.VecVirtual {
 	VPADDD(x, t, t)
 	VPSRLD(Imm(16), t, t)
 	VPOR(quiet, out, out)
-	nan := l.vec()
+	nan := l.Vec()
 	VCMPPS(Imm(3), x, x, nan)
 	VPBLENDVB(nan, out, t, out)
 	return out
@@ -196,17 +144,17 @@ func (l level) roundBF16(x, t, half, one, quiet reg.VecVirtual) reg.VecVirtual {
 
 // sums adds up groups of BF16 numbers.
 func sums(l level) {
-	function("sums"+l.name, "func(dst *float32, a *byte, groups int, steps int)",
+	vector.Kernel("sums"+l.Name, "func(dst *float32, a *byte, groups int, steps int)",
 		"writes the sums of groups of steps times 16 BF16 numbers.")
 	dst, a := Load(Param("dst"), GP64()), Load(Param("a"), GP64())
 	groups, steps := Load(Param("groups"), GP64()), GP64()
-	sum := l.vec()
+	sum := l.Vec()
 	Label("group")
-	l.zero(sum)
+	l.Zero(sum)
 	Load(Param("steps"), steps)
 	Label("step")
-	for i := 0; i < 16; i += l.lanes {
-		v := l.vec()
+	for i := 0; i < 16; i += l.Lanes {
+		v := l.Vec()
 		VPMOVZXWD(Mem{Base: a, Disp: 2 * i}, v)
 		VPSLLD(Imm(16), v, v)
 		VADDPS(v, sum, sum)
@@ -225,7 +173,7 @@ func sums(l level) {
 // total adds the lanes up, halves onto halves.
 func (l level) total(v reg.VecVirtual) reg.VecVirtual {
 	y := v
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		y = YMM()
 		VEXTRACTF64X4(Imm(1), v, y)
 		VADDPS(v.AsY(), y, y)
@@ -245,7 +193,7 @@ func (l level) total(v reg.VecVirtual) reg.VecVirtual {
 type subnormals struct{ two, least reg.VecVirtual }
 
 func newSubnormals() *subnormals {
-	return &subnormals{bf16.constant(0x00020002), bf16.constant(0xffffffff)}
+	return &subnormals{bf16.Constant(0x00020002), bf16.Constant(0xffffffff)}
 }
 
 func (s *subnormals) look(z reg.VecVirtual) {
@@ -258,14 +206,14 @@ func (s *subnormals) look(z reg.VecVirtual) {
 // store makes the function return whether there were any.
 func (s *subnormals) store() {
 	k, out := K(), GP32()
-	VPCMPUW(Imm(1), bf16.constant(0x00fe00fe), s.least, k)
+	VPCMPUW(Imm(1), bf16.Constant(0x00fe00fe), s.least, k)
 	KMOVD(k, out)
 	Store(out, ReturnIndex(0))
 }
 
 // subnormal looks for BF16 numbers that VDPBF16PS takes for zero.
 func subnormal() {
-	function("subnormalAVX512", "func(p *byte, rows int, stride int, lines int) uint32",
+	vector.Kernel("subnormalAVX512", "func(p *byte, rows int, stride int, lines int) uint32",
 		"reports, by a number other than 0, whether rows of lines of 64 bytes hold a subnormal BF16.")
 	p, rows := Load(Param("p"), GP64()), Load(Param("rows"), GP64())
 	stride, lines := Load(Param("stride"), GP64()), Load(Param("lines"), GP64())
@@ -289,7 +237,7 @@ func subnormal() {
 
 // pause is for loops that wait.
 func pause() {
-	function("pause", "func()", "tells the CPU that a loop waits.")
+	vector.Kernel("pause", "func()", "tells the CPU that a loop waits.")
 	PAUSE()
 	PAUSE()
 	RET()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -36,19 +37,19 @@ func bits(u uint32) Mem {
 	return m
 }
 
-func (l level) add(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.vec(); VADDPS(b, a, d); return d }
-func (l level) sub(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.vec(); VSUBPS(b, a, d); return d }
-func (l level) mul(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.vec(); VMULPS(b, a, d); return d }
-func (l level) div(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.vec(); VDIVPS(b, a, d); return d }
+func (l level) add(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.Vec(); VADDPS(b, a, d); return d }
+func (l level) sub(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.Vec(); VSUBPS(b, a, d); return d }
+func (l level) mul(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.Vec(); VMULPS(b, a, d); return d }
+func (l level) div(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.Vec(); VDIVPS(b, a, d); return d }
 
 // max is a > b ? a : b.
-func (l level) max(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.vec(); VMAXPS(b, a, d); return d }
+func (l level) max(a reg.VecVirtual, b Op) reg.VecVirtual { d := l.Vec(); VMAXPS(b, a, d); return d }
 
-func (l level) load(m Op) reg.VecVirtual { d := l.vec(); VMOVUPS(m, d); return d }
+func (l level) load(m Op) reg.VecVirtual { d := l.Vec(); VMOVUPS(m, d); return d }
 
 func (l level) xor(a reg.VecVirtual, b Op) reg.VecVirtual {
-	d := l.vec()
-	if l.lanes == 16 {
+	d := l.Vec()
+	if l.Lanes == 16 {
 		VPXORD(b, a, d)
 	} else {
 		VPXOR(b, a, d)
@@ -57,8 +58,8 @@ func (l level) xor(a reg.VecVirtual, b Op) reg.VecVirtual {
 }
 
 func (l level) and(a reg.VecVirtual, b Op) reg.VecVirtual {
-	d := l.vec()
-	if l.lanes == 16 {
+	d := l.Vec()
+	if l.Lanes == 16 {
 		VPANDD(b, a, d)
 	} else {
 		VPAND(b, a, d)
@@ -68,14 +69,14 @@ func (l level) and(a reg.VecVirtual, b Op) reg.VecVirtual {
 
 // choose returns yes where a compares so with b, else no.
 func (l level) choose(predicate uint64, a reg.VecVirtual, b Op, yes, no reg.VecVirtual) reg.VecVirtual {
-	d := l.vec()
-	if l.lanes == 16 {
+	d := l.Vec()
+	if l.Lanes == 16 {
 		k := K()
 		VCMPPS(Imm(predicate), b, a, k)
 		VBLENDMPS(yes, no, k, d)
 		return d
 	}
-	m := l.vec()
+	m := l.Vec()
 	VCMPPS(Imm(predicate), b, a, m)
 	VBLENDVPS(m, yes, no, d)
 	return d
@@ -105,13 +106,13 @@ func (l level) exp(x reg.VecVirtual) reg.VecVirtual {
 	r = l.sub(r, l.mul(n, f32(-2.12194440e-4)))
 	p := l.horner(r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 	y := l.add(l.add(l.mul(p, l.mul(r, r)), r), f32(1))
-	scale := l.vec()
+	scale := l.Vec()
 	VCVTPS2DQ(n, scale)
 	VPADDD(bits(127), scale, scale)
 	VPSLLD(Imm(23), scale, scale)
 	y = l.mul(y, scale)
-	zero := l.vec()
-	l.zero(zero)
+	zero := l.Vec()
+	l.Zero(zero)
 	y = l.choose(less, x, f32(-86.5), zero, y)
 	y = l.choose(greater, x, f32(88), l.load(f32(float32(math.Inf(1)))), y)
 	return l.choose(unordered, x, x, x, y)
@@ -136,7 +137,7 @@ func (l level) erf(x reg.VecVirtual) reg.VecVirtual {
 	return l.signed(x, l.sub(l.load(f32(1)), e))
 }
 
-func (l level) sqrt(x reg.VecVirtual) reg.VecVirtual { d := l.vec(); VSQRTPS(x, d); return d }
+func (l level) sqrt(x reg.VecVirtual) reg.VecVirtual { d := l.Vec(); VSQRTPS(x, d); return d }
 
 // ofOne are functions of one number; imm is a vector of the immediate.
 var ofOne = []struct {
@@ -210,7 +211,7 @@ func vectorUnit(l level) {
 
 // broadcast loads a parameter into all lanes.
 func (l level) broadcast(name string) reg.VecVirtual {
-	v := l.vec()
+	v := l.Vec()
 	p, err := Param(name).Resolve()
 	fatal(err)
 	VBROADCASTSS(p.Addr, v)
@@ -223,7 +224,7 @@ func elementwise(l level, name string, two bool, f func(x, y, imm reg.VecVirtual
 	if two {
 		parameters += ", y *float32"
 	}
-	function(name+l.name, "func("+parameters+", imm float32, n int)", "writes the function of n times 16 numbers.")
+	vector.Kernel(name+l.Name, "func("+parameters+", imm float32, n int)", "writes the function of n times 16 numbers.")
 	dst, x, n := Load(Param("dst"), GP64()), Load(Param("x"), GP64()), Load(Param("n"), GP64())
 	var y reg.Register
 	if two {
@@ -231,7 +232,7 @@ func elementwise(l level, name string, two bool, f func(x, y, imm reg.VecVirtual
 	}
 	imm := l.broadcast("imm")
 	Label("loop")
-	for i := 0; i < 64; i += l.bytes() {
+	for i := 0; i < 64; i += l.Bytes() {
 		var b reg.VecVirtual
 		if two {
 			b = l.load(Mem{Base: y, Disp: i})
@@ -251,22 +252,22 @@ func elementwise(l level, name string, two bool, f func(x, y, imm reg.VecVirtual
 
 // reduce writes a kernel that folds blocks of 16 numbers into 16 lanes.
 func reduce(l level, name string, start float32, f func(l level, lane, x reg.VecVirtual) reg.VecVirtual) {
-	function(name+l.name, "func(lanes *float32, x *float32, n int)", "folds n times 16 numbers into 16 lanes.")
+	vector.Kernel(name+l.Name, "func(lanes *float32, x *float32, n int)", "folds n times 16 numbers into 16 lanes.")
 	lanes, x, n := Load(Param("lanes"), GP64()), Load(Param("x"), GP64()), Load(Param("n"), GP64())
 	var v []reg.VecVirtual
-	for i := 0; i < 64; i += l.bytes() {
+	for i := 0; i < 64; i += l.Bytes() {
 		v = append(v, l.load(f32(start)))
 	}
 	Label("loop")
 	for i := range v {
-		next := f(l, v[i], l.load(Mem{Base: x, Disp: i * l.bytes()}))
+		next := f(l, v[i], l.load(Mem{Base: x, Disp: i * l.Bytes()}))
 		VMOVAPS(next, v[i])
 	}
 	ADDQ(U8(64), x)
 	DECQ(n)
 	JNZ(LabelRef("loop"))
 	for i := range v {
-		VMOVUPS(v[i], Mem{Base: lanes, Disp: i * l.bytes()})
+		VMOVUPS(v[i], Mem{Base: lanes, Disp: i * l.Bytes()})
 	}
 	VZEROUPPER()
 	RET()
@@ -274,12 +275,12 @@ func reduce(l level, name string, start float32, f func(l level, lane, x reg.Vec
 
 // rotate writes the kernel of ROPE in halves.
 func rotate(l level) {
-	function("rotate"+l.name, "func(dst *float32, x *float32, half int, cos *float32, sin *float32, n int)",
+	vector.Kernel("rotate"+l.Name, "func(dst *float32, x *float32, half int, cos *float32, sin *float32, n int)",
 		"rotates n times 16 pairs, whose second numbers lie half bytes behind the first.")
 	dst, x, n := Load(Param("dst"), GP64()), Load(Param("x"), GP64()), Load(Param("n"), GP64())
 	half, cos, sin := Load(Param("half"), GP64()), Load(Param("cos"), GP64()), Load(Param("sin"), GP64())
 	Label("loop")
-	for i := 0; i < 64; i += l.bytes() {
+	for i := 0; i < 64; i += l.Bytes() {
 		c, s := l.load(Mem{Base: cos, Disp: i}), l.load(Mem{Base: sin, Disp: i})
 		a, b := l.load(Mem{Base: x, Disp: i}), l.load(Mem{Base: x, Index: half, Scale: 1, Disp: i})
 		first := l.sub(l.mul(a, c), l.mul(b, s))
@@ -298,14 +299,14 @@ func rotate(l level) {
 
 // notLess writes the search of TOPK.
 func notLess(l level) {
-	function("notLess"+l.name, "func(x *float32, limit float32, n int) int",
+	vector.Kernel("notLess"+l.Name, "func(x *float32, limit float32, n int) int",
 		"returns how many blocks of 16 numbers, of n, come before one that is not all less than limit.")
 	x, n := Load(Param("x"), GP64()), Load(Param("n"), GP64())
 	limit, left, found := l.broadcast("limit"), GP64(), GP32()
 	MOVQ(n, left)
 	const notLessThan = 5 // or unordered
 	Label("loop")
-	if l.lanes == 16 {
+	if l.Lanes == 16 {
 		k := K()
 		VCMPPS(Imm(notLessThan), limit, l.load(Mem{Base: x}), k)
 		KMOVW(k, found)

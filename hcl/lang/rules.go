@@ -8,7 +8,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/llima-build/llima/hcl/config"
-	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
 )
 
@@ -49,12 +48,8 @@ func layerObject(l *config.Layer) cty.Value {
 			"index": natural(0), "from_end": natural(1),
 		})
 	}
-	part := l.Part
-	if part == addr.Conv {
-		part = addr.Pre
-	}
 	return cty.ObjectVal(map[string]cty.Value{
-		"part": cty.StringVal(part.String()), "phase": cty.StringVal(l.Phase.String()), "is_group": cty.BoolVal(l.IsGroup()),
+		"part": cty.StringVal(l.Part.InRules().String()), "phase": cty.StringVal(l.Phase.String()), "is_group": cty.BoolVal(l.IsGroup()),
 		"index": cty.NumberIntVal(int64(l.Index)), "from_end": cty.NumberIntVal(int64(l.FromEnd)),
 	})
 }

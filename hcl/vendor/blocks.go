@@ -17,11 +17,9 @@ import (
 func LayerBlocks(precisions map[addr.PartID]config.Precision) (string, diag.List) {
 	var points []point
 	for id, p := range precisions {
-		at := point{part: id.Part, group: config.Layer{PartID: id}.IsGroup(), index: id.Index, want: outcome{p, true, config.LoRADisabled}}
-		if at.part == addr.Conv {
-			at.part = addr.Pre
-		}
-		points = append(points, at)
+		points = append(points, point{
+			part: id.Part.InRules(), group: config.Layer{PartID: id}.IsGroup(), index: id.Index, want: outcome{p, true, config.LoRADisabled},
+		})
 	}
 	sortPoints(points)
 	list := compact(points)

@@ -10,7 +10,6 @@ import (
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/hcl/lang"
 	"github.com/llima-build/llima/hcl/python"
-	"github.com/llima-build/llima/internal/addr"
 	"github.com/llima-build/llima/internal/diag"
 )
 
@@ -79,11 +78,7 @@ func (r *Rules) unmatched() config.Decision {
 
 // ask calls the function and reads what it returns.
 func (r *Rules) ask(m config.Properties, layer config.Layer) (config.Decision, diag.List) {
-	part := layer.Part
-	if part == addr.Conv {
-		part = addr.Pre
-	}
-	asked := python.Dict{{Key: "part", Value: part.String()}, {Key: "is_group", Value: layer.IsGroup()}, {Key: "index", Value: layer.Index}}
+	asked := python.Dict{{Key: "part", Value: layer.Part.InRules().String()}, {Key: "is_group", Value: layer.IsGroup()}, {Key: "index", Value: layer.Index}}
 	d := r.unmatched()
 	value, at, problem := r.script.Call(python.Dict{{Key: "num_hidden_layers", Value: m.NumHiddenLayers}}, asked)
 	if problem != nil {

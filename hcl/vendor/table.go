@@ -42,10 +42,7 @@ func ask(rules config.Rules, props config.Properties, parts []addr.PartID) ([]po
 		layer := config.Layer{PartID: id, FromEnd: props.NumHiddenLayers - id.Index}
 		d, ds := rules.Decide(props, layer)
 		diags = append(diags, ds...)
-		p := point{part: id.Part, group: layer.IsGroup(), index: id.Index, want: outcomeOf(d)}
-		if p.part == addr.Conv {
-			p.part = addr.Pre
-		}
+		p := point{part: id.Part.InRules(), group: layer.IsGroup(), index: id.Index, want: outcomeOf(d)}
 		if !slices.Contains(out, p) {
 			out = append(out, p)
 		}

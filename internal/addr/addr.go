@@ -35,6 +35,15 @@ func (p Part) String() string {
 	return fmt.Sprintf("Part(%d)", uint8(p))
 }
 
+// InRules returns the part as rules see it: a whole layer without attention is
+// its PRE to them.
+func (p Part) InRules() Part {
+	if p == Conv {
+		return Pre
+	}
+	return p
+}
+
 // ParsePart is the inverse of [Part.String].
 func ParsePart(s string) (Part, bool) {
 	for i, n := range partNames {

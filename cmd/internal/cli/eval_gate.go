@@ -63,7 +63,8 @@ func advice(b blockEval, job *evaluation, parts []view.EvalPart) string {
 		named = append(named, fmt.Sprintf("%s (%s, %.2g %%)", p.Part, p.Precision, 100*p.Error))
 	}
 	worst := parts[0]
-	when := fmt.Sprintf("layer.part == %q && layer.index == %d", asRulesSee(worst.Kind), worst.Layer)
+	part, _ := addr.ParsePart(worst.Kind)
+	when := fmt.Sprintf("layer.part == %q && layer.index == %d", part.InRules(), worst.Layer)
 	switch {
 	case !job.model.PhasesDiffer():
 	case job.phase == addr.Prefill:
@@ -78,13 +79,4 @@ func advice(b blockEval, job *evaluation, parts []view.EvalPart) string {
 		text += "\n\nOr let the quantizer see text that the model is used for:\n\n    calibration { dataset = \"FILE\" }"
 	}
 	return text + "\n"
-}
-
-// asRulesSee returns what rules call a part: a whole layer without attention is
-// PRE to them.
-func asRulesSee(kind string) string {
-	if kind == addr.Conv.String() {
-		return addr.Pre.String()
-	}
-	return kind
 }

@@ -288,26 +288,26 @@ func (a *Action) WriteFile(name string, data []byte) error {
 
 // Create creates an output for streaming; the caller closes it.
 func (a *Action) Create(name string) (*File, error) {
+	f, err := a.create(name)
+	if err != nil {
+		return nil, err
+	}
+	return &File{a: a, file: f, hash: sha256.New()}, nil
+}
+
+func (a *Action) create(name string) (*os.File, error) {
 	path := filepath.Join(a.Dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
 	delete(a.sums, path)
-	return &File{a: a, file: f, hash: sha256.New()}, nil
+	return os.Create(path)
 }
 
 // Map creates an output of so many bytes, zeros at first, mapped into memory
 // for writing until the action ends.
 func (a *Action) Map(name string, sizeBytes int64) ([]byte, error) {
-	path := filepath.Join(a.Dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.Create(path)
+	f, err := a.create(name)
 	if err != nil {
 		return nil, err
 	}

@@ -64,8 +64,7 @@ func (m *Meter) Set(done, total int) {
 func (m *Meter) line(now time.Time, cells int) string {
 	var b strings.Builder
 	if cells >= 10 {
-		full := cells * m.done / max(m.total, 1)
-		b.WriteString("[" + strings.Repeat("#", full) + strings.Repeat(".", cells-full) + "] ")
+		b.WriteString(bar(float64(m.done)/float64(max(m.total, 1)), cells) + " ")
 	}
 	spent := now.Sub(m.began)
 	fmt.Fprintf(&b, "%d of %d %s, %s", m.done, m.total, m.what, seconds(spent))

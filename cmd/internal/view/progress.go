@@ -179,7 +179,7 @@ func (p *Progress) lines() []string {
 		}
 		line += "  " + seconds(now.Sub(r.since))
 		if r.done > 0 {
-			line += "  " + bar(r.done)
+			line += fmt.Sprintf("  %s %3.0f%%", bar(r.done, barCells), 100*r.done)
 			if left := r.left(now); left >= patience {
 				line += ", about " + seconds(left) + " left"
 			}
@@ -199,10 +199,10 @@ func (r *running) left(now time.Time) time.Duration {
 // barCells is how long a full bar is.
 const barCells = 20
 
-// bar draws a part, 0 to 1: "[#####...............]  25%".
-func bar(part float64) string {
-	full := int(part * barCells)
-	return fmt.Sprintf("[%s%s] %3.0f%%", strings.Repeat("#", full), strings.Repeat(".", barCells-full), 100*part)
+// bar draws a part, 0 to 1: "[#####...............]".
+func bar(part float64, cells int) string {
+	full := int(part * float64(cells))
+	return "[" + strings.Repeat("#", full) + strings.Repeat(".", cells-full) + "]"
 }
 
 // left estimates what the build still takes: what each target took last time

@@ -68,19 +68,3 @@ func (m *Model) narrow(stages []addr.Stage, plan *Plan) (missing []Decision) {
 	}
 	return missing
 }
-
-// ProgramsOnly leaves what is needed to run the models: PACKAGE publishes what
-// DEVKIT and COMPILE make, and no archives are made.
-func (g *Graph) ProgramsOnly() {
-	for _, m := range g.Models {
-		m.Targets = slices.DeleteFunc(m.Targets, func(t *Target) bool { return t.Addr.Stage == addr.MPK })
-		for _, t := range m.Targets {
-			if t.Addr.Stage != addr.Package {
-				continue
-			}
-			t.Deps = slices.DeleteFunc(t.Deps, func(d *Target) bool { return d.Addr.Stage != addr.Devkit && d.Addr.Stage != addr.Compile })
-			t.Sources = nil // the float graphs' weights
-		}
-	}
-	g.Order = slices.DeleteFunc(g.Order, func(t *Target) bool { return t.Addr.Stage == addr.MPK })
-}

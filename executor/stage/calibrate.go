@@ -16,7 +16,6 @@ import (
 	"github.com/llima-build/llima/formats/tokenizer"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
-	"github.com/llima-build/llima/internal/mmap"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/planner/fingerprint"
 	"github.com/llima-build/llima/quant"
@@ -82,15 +81,11 @@ func readDataset(ctx context.Context, a *executor.Action) (*dataset.Samples, err
 	if err != nil {
 		return nil, err
 	}
-	f, err := mmap.OpenRegular(c.Dataset)
+	f, err := dataset.Open(c.Dataset, c.DatasetText)
 	if err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	s, err := encoder.Sample(ctx, &dataset.File{Name: c.DatasetText, Reader: f, SizeBytes: st.Size()}, dataset.Options{
+	s, err := encoder.Sample(ctx, f, dataset.Options{
 		Samples: c.Samples, Tokens: c.SampleTokens, Seed: int64(c.Seed),
 	})
 	if err = errors.Join(err, f.Close()); err != nil {

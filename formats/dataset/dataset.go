@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/llima-build/llima/formats/tokenizer"
+	"github.com/llima-build/llima/internal/mmap"
 )
 
 // Format says how a file holds its documents.
@@ -47,6 +48,27 @@ type File struct {
 	Name      string // as errors call it; its extension tells the format
 	Reader    io.ReaderAt
 	SizeBytes int64
+}
+
+// Open opens a regular file that errors call by another name than its path.
+func Open(path, name string) (*File, error) {
+	f, err := mmap.OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &File{Name: name, Reader: f, SizeBytes: st.Size()}, nil
+}
+
+// Close closes what [Open] opened.
+func (f *File) Close() error {
+	if c, ok := f.Reader.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // packed are the first bytes of files that must be unpacked first.

@@ -11,7 +11,6 @@ import (
 	"github.com/llima-build/llima/cmd/internal/view"
 	"github.com/llima-build/llima/formats/dataset"
 	"github.com/llima-build/llima/internal/addr"
-	"github.com/llima-build/llima/internal/mmap"
 	"github.com/llima-build/llima/modalix/measure"
 )
 
@@ -147,11 +146,11 @@ type evaluator struct {
 
 // outputs measures the output folders that the command line names.
 func (e *evaluator) outputs(ctx context.Context, out string) (doc *view.Evaluation, err error) {
-	text, closeText, err := openText(e.flags.text, e.flags.text)
+	text, err := openText(e.flags.text, e.flags.text)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, closeText()) }()
+	defer func() { err = errors.Join(err, text.Close()) }()
 	job := &evaluation{text: text, perLayer: e.flags.perLayer}
 	if job.model, err = openMeasured(out); err != nil {
 		return nil, err
@@ -182,24 +181,19 @@ func openMeasured(dir string) (*measure.Model, error) {
 }
 
 // openText opens a text, JSON lines or Parquet, and finds out which it is.
-func openText(path, name string) (*dataset.File, func() error, error) {
-	f, err := mmap.OpenRegular(path)
+func openText(path, name string) (*dataset.File, error) {
+	text, err := dataset.Open(path, name)
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, usageError{err}
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	text := &dataset.File{Name: name, Reader: f, SizeBytes: st.Size()}
 	_, err = text.Format()
 	if err == nil && text.SizeBytes > maxTextBytes {
 		err = fmt.Errorf("%s: more than the %d MiB that are scored; take a part of it", name, maxTextBytes>>20)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(usageError{err}, f.Close())
+		return nil, errors.Join(usageError{err}, text.Close())
 	}
-	return text, f.Close, nil
+	return text, nil
 }
 
 // evaluation is what is measured: one model on one text.

@@ -4,27 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llima-build/llima/cmd/internal/view"
-	"github.com/llima-build/llima/executor/store"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/hcl/lang"
 	"github.com/llima-build/llima/internal/diag"
-	"github.com/llima-build/llima/modalix/measure"
 	"github.com/llima-build/llima/planner"
-)
-
-// Prefixes of the names of models that are built to be measured. No model of
-// llima.hcl has such a name.
-const (
-	evalPrefix      = "eval/"
-	referencePrefix = "eval-bf16/"
 )
 
 // evalDocuments is the JSON document of blocks.
@@ -45,7 +34,7 @@ type blockEval struct {
 
 // blocks measures the models that eval blocks name, and holds them to the
 // blocks' gates.
-func (e *evaluator) blocks(cmd *cobra.Command, names []string) error {
+func (e *evaluator) blocks(cmd *cobra.Command, names []string) (err error) {
 	cfg, err := e.flags.project.load(e.env)
 	if err != nil {
 		return err
@@ -54,25 +43,19 @@ func (e *evaluator) blocks(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	st, err := openStore(cfg, e.env)
-	if err != nil {
-		return err
-	}
-	root := st.Root()
-	if err := st.Close(); err != nil {
-		return err
-	}
 	list, err := e.prepare(cfg, evals)
 	if err != nil {
 		return err
 	}
-	if err := e.build(cmd, cfg, list, root); err != nil {
+	w, err := e.buildHidden(cmd, cfg, "llima eval "+list[0].block.Name, func(root string) []*config.Model { return measuredModels(list, root) })
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, w.close()) }()
 	doc := evalDocuments{FormatVersion: 1}
 	var exceeded diag.List
 	for _, b := range list {
-		one, found, err := e.block(cmd.Context(), b, root)
+		one, found, err := e.block(cmd.Context(), b, w.store.Root())
 		if err != nil {
 			return err
 		}
@@ -132,9 +115,9 @@ func (e *evaluator) prepare(cfg *config.Config, evals []config.Eval) ([]blockEva
 	var out []blockEval
 	list = nil
 	for _, block := range evals {
-		_, closeText, err := openText(block.Dataset, block.DatasetText)
+		text, err := openText(block.Dataset, block.DatasetText)
 		if err == nil {
-			err = closeText()
+			err = text.Close()
 		}
 		if err != nil {
 			at := block.DatasetRange
@@ -194,120 +177,47 @@ func (b *blockEval) unreferenced() (diag.Diagnostic, bool) {
 	}, true
 }
 
-// build builds what is measured into the store.
-func (e *evaluator) build(cmd *cobra.Command, cfg *config.Config, list []blockEval, root string) (err error) {
-	hidden := *cfg
-	hidden.Models = nil
+// measuredModels lists what is built for blocks: each model once, with its
+// reference.
+func measuredModels(list []blockEval, root string) []*config.Model {
+	var out []*config.Model
 	seen := map[string]bool{}
 	for _, b := range list {
-		if !seen[b.model.Name] {
-			seen[b.model.Name] = true
-			hidden.Models = append(hidden.Models, b.hidden(root))
-			if b.referenced {
-				hidden.Models = append(hidden.Models, b.reference(root))
-			}
+		if seen[b.model.Name] {
+			continue
 		}
-	}
-	g, diags := planner.New(hidden.Models, nil)
-	if diags.HasErrors() {
-		return errors.Join(diagError{diags.Sorted(), cfg.Sources}, g.Close())
-	}
-	st, err := openStore(cfg, e.env)
-	if err != nil {
-		return errors.Join(err, g.Close())
-	}
-	w := &workspace{cfg: &hidden, graph: g, store: st}
-	defer func() { err = errors.Join(err, w.close()) }()
-	if err := w.buildable(); err != nil {
-		return err
-	}
-	f := buildFlags{jobs: runtime.NumCPU()}
-	if err := f.configured(cmd, cfg.Executor); err != nil {
-		return err
-	}
-	retry := "llima eval " + list[0].block.Name
-	p := view.NewProgress(e.env.Stderr, view.ProgressOptions{
-		Mode: e.mode, Color: e.env.color(e.mode == "tty"), Now: e.env.Now, Size: e.env.Size, Jobs: f.jobs,
-		Retry: func(string) string { return retry },
-	})
-	_, err = f.build(cmd.Context(), e.env, w, p, nil)
-	p.Close()
-	if err != nil {
-		return buildError(cmd.Context(), err)
-	}
-	return nil
-}
-
-// hiddenNames lists the models that the eval blocks of a file are measured by.
-func hiddenNames(cfg *config.Config) []string {
-	var out []string
-	for _, m := range evalModels(cfg, cfg.Evals) {
-		out = append(out, evalPrefix+m.Name, referencePrefix+m.Name)
+		seen[b.model.Name] = true
+		out = append(out, hiddenModel(b.model, evalPrefix, root, func(*config.Decision) {}))
+		if b.referenced {
+			out = append(out, b.reference(root))
+		}
 	}
 	return out
 }
 
-// hiddenOutput is where a model that is measured is published.
-func hiddenOutput(root, name string) string { return filepath.Join(root, filepath.FromSlash(name)) }
-
-// hidden returns the model as it is measured: all of its parts, and logits.
-func (b *blockEval) hidden(root string) *config.Model {
-	m := *b.model
-	m.Name = evalPrefix + m.Name
-	m.Output = hiddenOutput(root, m.Name)
-	m.OutputText = filepath.ToSlash(filepath.Join(store.Dir, m.Name))
-	m.Hidden, m.ReturnLogits, m.Budget = true, true, nil
-	m.Rules = allCompiled{m.Rules}
-	return &m
-}
-
 // reference returns the model with all weights in BF16.
 func (b *blockEval) reference(root string) *config.Model {
-	m := b.hidden(root)
-	m.Name = referencePrefix + b.model.Name
-	m.Output = hiddenOutput(root, m.Name)
-	m.OutputText = filepath.ToSlash(filepath.Join(store.Dir, m.Name))
+	m := hiddenModel(b.model, referencePrefix, root, inPrecision(config.BF16))
 	m.QuantizeEmbeddings, m.Calibration, m.Quantization, m.Unsupported = false, nil, nil, nil
 	m.Precision = config.BF16
-	m.Rules = allBF16{m.Rules}
 	return m
-}
-
-// allCompiled decides as the rules do, and leaves no part out.
-type allCompiled struct{ config.Rules }
-
-// Decide implements [config.Rules].
-func (r allCompiled) Decide(m config.Properties, l config.Layer) (config.Decision, diag.List) {
-	d, list := r.Rules.Decide(m, l)
-	d.Compile = true
-	return d, list
-}
-
-// allBF16 gives every part BF16.
-type allBF16 struct{ config.Rules }
-
-// Decide implements [config.Rules].
-func (r allBF16) Decide(m config.Properties, l config.Layer) (config.Decision, diag.List) {
-	d, list := r.Rules.Decide(m, l)
-	d.Precision, d.LoRA = config.BF16, config.LoRADisabled
-	return d, list
 }
 
 // block measures one model of one block, and reports where it exceeds the
 // block's bound.
 func (e *evaluator) block(ctx context.Context, b blockEval, root string) (doc *view.Evaluation, exceeded diag.List, err error) {
-	text, closeText, err := openText(b.block.Dataset, b.block.DatasetText)
+	text, err := openText(b.block.Dataset, b.block.DatasetText)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, closeText()) }()
+	defer func() { err = errors.Join(err, text.Close()) }()
 	job := &evaluation{text: text, perLayer: e.flags.perLayer}
-	if job.model, err = openHidden(root, evalPrefix+b.model.Name, b.model.Name); err != nil {
+	if job.model, err = openHidden(hiddenOutput(root, evalPrefix+b.model.Name), b.model.Name); err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, job.model.Close()) }()
 	if b.referenced {
-		if job.reference, err = openHidden(root, referencePrefix+b.model.Name, "its BF16 reference"); err != nil {
+		if job.reference, err = openHidden(hiddenOutput(root, referencePrefix+b.model.Name), "its BF16 reference"); err != nil {
 			return nil, nil, err
 		}
 		defer func() { err = errors.Join(err, job.reference.Close()) }()
@@ -323,8 +233,4 @@ func (e *evaluator) block(ctx context.Context, b blockEval, root string) (doc *v
 		exceeded, err = e.gate(ctx, b, job, doc)
 	}
 	return doc, exceeded, err
-}
-
-func openHidden(root, name, called string) (*measure.Model, error) {
-	return measure.Open(filepath.Join(hiddenOutput(root, name), "sima_files"), called)
 }

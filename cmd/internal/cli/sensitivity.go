@@ -102,11 +102,11 @@ func (e *evaluator) sensitivity(cmd *cobra.Command, name string) (err error) {
 			return usageError{fmt.Errorf("--max-size %s: %w", s.flags.maxSize, err)}
 		}
 	}
-	text, closeText, err := openText(e.flags.text, e.flags.text)
+	text, err := openText(e.flags.text, e.flags.text)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeText(), s.close()) }()
+	defer func() { err = errors.Join(err, text.Close(), s.close()) }()
 	if err := s.open(cmd, name, text); err != nil {
 		return err
 	}

@@ -2,7 +2,8 @@
 // that results are the same bits on every CPU: what reaches an artifact may
 // depend on them. Every product is rounded before it is added, and sums run in
 // the order that the comments give. Vector instructions work on many sums at
-// once, never on one. ordered_amd64.s is written by gen (go run . there).
+// once, never on one. ordered_amd64.s is written by internal/kernelgen (make
+// kernels).
 package ordered
 
 // Level says which instructions are used.

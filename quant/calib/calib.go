@@ -14,9 +14,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"github.com/llima-build/llima/formats/tensor"
 	"github.com/llima-build/llima/quant"
@@ -273,22 +271,4 @@ func checkFloats(name string, data []float32, n, k int, optional bool) error {
 		}
 	}
 	return nil
-}
-
-// eachRow calls f for every row below n, on all cores.
-func eachRow(n int, f func(i int)) {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				f(i)
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -17,7 +17,7 @@ func (m *matrix) descend(h []float32, g blocks, sweeps int) {
 		m.lack(d.row(i), i)
 	}
 	if g != nil {
-		eachRow(len(g), func(i int) {
+		ordered.Each(len(g), 1, func(i, _ int) {
 			for range sweeps {
 				if d.sweep(&g[i]) == 0 {
 					break
@@ -26,10 +26,9 @@ func (m *matrix) descend(h []float32, g blocks, sweeps int) {
 		})
 		return
 	}
-	eachRow((m.n+together-1)/together, func(i int) { // rows do not depend on each other
-		first := i * together
+	ordered.Each(m.n, together, func(first, n int) { // rows do not depend on each other
 		for range sweeps {
-			if d.rows(nil, first, min(together, m.n-first)) == 0 {
+			if d.rows(nil, first, n) == 0 {
 				break
 			}
 		}
@@ -101,9 +100,7 @@ func (g *block) share(i, j int) float32 {
 // columns adds a [n, m] · b [m, k] to c, on all cores.
 func columns(c, a, b []float32, n, m, k int) {
 	const width = 192
-	eachRow((k+width-1)/width, func(i int) {
-		lo := i * width
-		w := min(width, k-lo)
+	ordered.Each(k, width, func(lo, w int) {
 		ordered.Multiply(
 			ordered.Matrix{Data: c[lo:], Rows: n, Cols: w, Stride: k},
 			ordered.Dense(a, n, m),

@@ -82,9 +82,7 @@ func (in *Inputs) divide(b []float32, damping float64) ([]float32, error) {
 	n := len(b) / k
 	out := make([]float32, len(b))
 	const rows = 32 // at a time: x [k, rows] is solved for all of them together
-	eachRow((n+rows-1)/rows, func(part int) {
-		first := part * rows
-		w := min(rows, n-first)
+	ordered.Each(n, rows, func(first, w int) {
 		x := make([]float64, k*w)
 		for i := range w {
 			for j, v := range b[(first+i)*k : (first+i+1)*k] {
@@ -220,9 +218,7 @@ func dot(a, b []float32) float64 {
 // multiply adds a [n, m] · b [m, k] to c, on all cores.
 func multiply(c, a, b []float32, n, m, k int) {
 	const rows = 64 // of c, which do not depend on each other
-	eachRow((n+rows-1)/rows, func(part int) {
-		first := part * rows
-		w := min(rows, n-first)
+	ordered.Each(n, rows, func(first, w int) {
 		ordered.Multiply(ordered.Dense(c[first*k:], w, k), ordered.Dense(a[first*m:], w, m), ordered.Dense(b, m, k))
 	})
 }

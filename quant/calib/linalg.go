@@ -50,7 +50,7 @@ func factor(a []float64, n int) error {
 		for i := range row {
 			row[i] /= d
 		}
-		eachRow(j, func(i int) { ordered.Axpy64(a[i*n:i*n+i+1], row[:i+1], -row[i]) })
+		ordered.Each(j, 1, func(i, _ int) { ordered.Axpy64(a[i*n:i*n+i+1], row[:i+1], -row[i]) })
 	}
 	return nil
 }

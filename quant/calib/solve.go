@@ -66,9 +66,8 @@ func (m *matrix) gptq(u []float32) {
 		weights[j] = 1 / float32(d*d)
 	}
 	const rows = 8 // at a time, so that a row of u is read once for all of them
-	eachRow((m.n+rows-1)/rows, func(part int) {
-		first := part * rows
-		last := min(first+rows, m.n)
+	ordered.Each(m.n, rows, func(first, count int) {
+		last := first + count
 		w := slices.Clone(m.target[first*m.k : last*m.k])
 		trial := make([]float32, m.group)
 		for lo := 0; lo < m.k; lo += m.group {

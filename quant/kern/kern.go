@@ -2,7 +2,7 @@
 // scales of groups, rounds weights to codes and lays them out. Each method
 // says what it computes; plain Go computes it, and kernels of AVX2 and AVX-512
 // give the same bits. It knows neither formats nor files. asm_amd64.s is
-// written by gen (see there).
+// written by internal/kernelgen (make kernels).
 package kern
 
 import (

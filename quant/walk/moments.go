@@ -1,8 +1,6 @@
 package walk
 
 import (
-	"sync"
-
 	"github.com/llima-build/llima/formats/onnx/eval"
 	"github.com/llima-build/llima/internal/ordered"
 	"github.com/llima-build/llima/quant/calib"
@@ -58,10 +56,13 @@ func (m *sums) moments() *calib.Moments {
 	return &calib.Moments{Inputs: &calib.Inputs{K: m.k, Tokens: m.tokens, H: m.h, Cross: m.cross}, Lag: m.lag}
 }
 
+// partRows is how many rows of a sum are computed at a time.
+const partRows = 64
+
 // add adds to sum [n, k] the products yᵀ·x of rows.
 func add(sum, y, x []float32, rows, n, k int) {
 	left := ordered.Transpose(ordered.Dense(y, rows, n))
-	inRows(n, func(i, part int) {
+	ordered.Each(n, partRows, func(i, part int) {
 		ordered.Multiply(ordered.Dense(sum[i*k:], part, k), ordered.Dense(left.Data[i*rows:], part, rows), ordered.Dense(x, rows, k))
 	})
 }
@@ -71,7 +72,7 @@ func add(sum, y, x []float32, rows, n, k int) {
 // beginnings lie left of it.
 func addSquare(sum, y []float32, rows, width, first, n int) {
 	left := ordered.Transpose(ordered.Matrix{Data: y[first:], Rows: rows, Cols: n, Stride: width})
-	inRows(n, func(i, part int) {
+	ordered.Each(n, partRows, func(i, part int) {
 		ordered.Multiply(
 			ordered.Matrix{Data: sum[i*n+i:], Rows: part, Cols: n - i, Stride: n},
 			ordered.Dense(left.Data[i*rows:], part, rows),
@@ -93,15 +94,4 @@ func divide(sum []float32, by int) {
 	for i := range sum {
 		sum[i] /= float32(by)
 	}
-}
-
-// inRows calls f for n rows, a part at a time, on all cores: i is the part's
-// first. No row's sums depend on the division.
-func inRows(n int, f func(i, part int)) {
-	const part = 64
-	var wg sync.WaitGroup
-	for i := 0; i < n; i += part {
-		wg.Go(func() { f(i, min(part, n-i)) })
-	}
-	wg.Wait()
 }

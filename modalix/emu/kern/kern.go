@@ -1,7 +1,7 @@
 // Package kern computes with the vector instructions of the CPU: it multiplies
 // rows by weight panels (docs/isa.md §5) within the bounds of §1, and gives the
 // exact results of §3. It knows neither instructions nor tiles. asm_amd64.s is
-// written by gen (see there).
+// written by internal/kernelgen (make kernels).
 package kern
 
 import "unsafe"

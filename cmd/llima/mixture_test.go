@@ -2,9 +2,12 @@ package main_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/llima-build/llima/formats/dataset"
@@ -149,6 +152,52 @@ func TestMixtures(t *testing.T) {
 	}
 	for i := range got {
 		checkFigure(t, mixtures[i], again[i], got[i])
+	}
+	o.Benches = o.Benches[:1]
+	checkKept(t, o, mixtures, got)
+}
+
+// runs keeps what runs give in memory.
+type runs struct {
+	known map[string]float64
+	put   []string
+}
+
+func (r *runs) Get(run string) (float64, bool) { kl, ok := r.known[run]; return kl, ok }
+
+func (r *runs) Put(run string, kl float64) { r.known[run], r.put = kl, append(r.put, run) }
+
+// checkKept stops measuring after some runs and goes on: each is done once, and
+// the figures have the bits of those of one go.
+func checkKept(t *testing.T, o measure.MixtureOptions, mixtures []measure.Mixture, want []measure.Figure) {
+	t.Helper()
+	all := (len(mixtures) - 1) * len(o.Windows) // one is the reference
+	kept := &runs{known: map[string]float64{}}
+	ctx, stop := context.WithCancel(t.Context())
+	o.Kept, o.Progress = kept, func(int64, int64) {
+		if len(kept.put) == all/2 {
+			stop()
+		}
+	}
+	if _, err := measure.Mixtures(ctx, o, mixtures); !errors.Is(err, context.Canceled) || len(kept.put) != all/2 && len(kept.put) != all/2+1 {
+		t.Errorf("%d runs were kept, %v, want %d of %d, or one more, and %v", len(kept.put), err, all/2, all, context.Canceled)
+	}
+	o.Progress = nil
+	for _, done := range []int{all, all} {
+		got, err := measure.Mixtures(t.Context(), o, mixtures)
+		if err != nil || len(kept.put) != done || len(kept.known) != done {
+			t.Fatalf("%d runs were done of %d, %v", len(kept.put), done, err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("figures are %v, in one go %v", got, want)
+		}
+	}
+	for run := range kept.known {
+		kept.known[run] = 1
+	}
+	got, err := measure.Mixtures(t.Context(), o, mixtures)
+	if err != nil || got[1].Value != 1 || got[0].Value != 0 {
+		t.Errorf("of runs that gave 1 the figures are %v, %v", got, err)
 	}
 }
 

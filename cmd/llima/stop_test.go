@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -51,10 +52,10 @@ func condition(name string) (bool, error) {
 	return exec.Command("unshare", "-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt").Run() == nil, nil
 }
 
-// cmdWaitFor waits until there is a file: waitfor FILE.
+// cmdWaitFor waits until there is a file that matches: waitfor PATTERN.
 func cmdWaitFor(ts *testscript.TestScript, _ bool, args []string) {
 	for range 3000 {
-		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+		if found, _ := filepath.Glob(ts.MkAbs(args[0])); len(found) > 0 {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)

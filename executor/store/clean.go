@@ -152,12 +152,12 @@ func (w *Sweep) published(model, folder string, files []planner.Published, owned
 	}
 }
 
-// Cache adds what no record needs that stays: results, blobs, logs, and what
-// dead builds left. Of a cache that projects share only what dead builds left
+// Cache adds what no record needs that stays: results, blobs, figures, logs,
+// and what dead builds left. Of a cache that projects share only what dead builds left
 // goes, since what others need is not known here.
 func (w *Sweep) Cache() error {
 	s := w.store
-	if err := w.temporary(); err != nil || s.keep != s.root {
+	if err := errors.Join(w.temporary(), w.figures()); err != nil || s.keep != s.root {
 		return err
 	}
 	if err := w.all(filepath.Join(s.keep, scratchDir), func(string) bool { return true }); err != nil {

@@ -50,6 +50,15 @@ func NewMachine() *Machine {
 	return m
 }
 
+// Kernels names what machines compute with on this CPU. Unless they are exact,
+// the bits of their results may be others with other kernels.
+func Kernels() string {
+	if sets := kern.Sets(); len(sets) > 0 {
+		return sets[0].Name
+	}
+	return "none"
+}
+
 // Fill sets every byte of S that has been used to b, so that a test can tell
 // whether a program reads what it has not written.
 func (m *Machine) Fill(b byte) {

@@ -2,6 +2,8 @@ package measure
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -60,15 +62,31 @@ func (m Mixture) first() int {
 type MixtureOptions struct {
 	Benches []*Bench // as many mixtures run at once; the same builds in each
 	Windows []dataset.Window
+	// Kept, which may be nil, keeps what runs give, as soon as it is known: a run
+	// is a mixture on a window. It must be of the same builds, of one
+	// [MixtureVersion] and of one kind of CPU.
+	Kept Kept
 	// Progress, which may be nil, is told how much of all work is done, in units
 	// of a layer for one token. It is called from one goroutine at a time.
 	Progress func(done, total int64)
+}
+
+// MixtureVersion is raised by hand when [Mixtures], or the emulator, gives
+// other figures for the same builds and windows.
+const MixtureVersion = 1
+
+// Kept keeps the figures of runs by name: each is got before any is run, and
+// put from any goroutine.
+type Kept interface {
+	Get(run string) (kl float64, ok bool)
+	Put(run string, kl float64)
 }
 
 // Mixtures returns the KL of each mixture to the reference, mean over the
 // tokens of the windows. The reference runs once for each window and phase;
 // each mixture from its first layer that differs, on what that layer gets in
 // the reference. It holds the logits of a window and what every layer got.
+// Runs that were kept are not done again, and change nothing of the others.
 func Mixtures(ctx context.Context, o MixtureOptions, mixtures []Mixture) ([]Figure, error) {
 	r := &mixtureRun{MixtureOptions: o, mixtures: mixtures}
 	r.layers = o.Benches[0].Reference.Config().NumHiddenLayers
@@ -78,9 +96,9 @@ func Mixtures(ctx context.Context, o MixtureOptions, mixtures []Mixture) ([]Figu
 		}
 	}
 	r.plan()
-	for _, w := range o.Windows {
+	for w := range o.Windows {
 		for _, phase := range addr.Phases {
-			if len(r.order[phase]) == 0 {
+			if len(r.order[w][phase]) == 0 {
 				continue
 			}
 			if err := r.window(ctx, phase, w); err != nil {
@@ -102,33 +120,70 @@ type mixtureRun struct {
 	MixtureOptions
 	mixtures []Mixture
 	layers   int
-	order    [2][]int    // of mixtures of a phase, the longest first
-	kl       [][]float64 // by mixture, then window
+	names    []string    // of windows
+	order    [][2][]int  // by window: mixtures of a phase to run, the longest first
+	kl       [][]float64 // by mixture, then window; nil for the reference itself
 	total    int64
 	mu       sync.Mutex
 	done     int64
 }
 
-// plan orders mixtures and counts the work.
+// plan takes what was kept, orders what is to be run, and counts the work.
 func (r *mixtureRun) plan() {
 	r.kl = make([][]float64, len(r.mixtures))
-	tokens := int64(0)
-	for _, w := range r.Windows {
-		tokens += int64(len(w.IDs))
-	}
 	for i, m := range r.mixtures {
-		r.kl[i] = make([]float64, 0, len(r.Windows))
 		if m.first() >= 0 {
-			r.order[m.Phase] = append(r.order[m.Phase], i)
-			r.total += tokens * int64(r.layers-m.first())
+			r.kl[i] = make([]float64, len(r.Windows))
 		}
 	}
-	for phase := range r.order {
-		if len(r.order[phase]) > 0 {
-			r.total += tokens * int64(r.layers)
+	r.order = make([][2][]int, len(r.Windows))
+	for w, window := range r.Windows {
+		r.names = append(r.names, windowName(window))
+		tokens := int64(len(window.IDs))
+		order := &r.order[w]
+		for i, m := range r.mixtures {
+			if m.first() >= 0 && !r.kept(i, w) {
+				order[m.Phase] = append(order[m.Phase], i)
+				r.total += tokens * int64(r.layers-m.first())
+			}
 		}
-		slices.SortStableFunc(r.order[phase], func(a, b int) int { return r.mixtures[a].first() - r.mixtures[b].first() })
+		for phase := range order {
+			if len(order[phase]) > 0 {
+				r.total += tokens * int64(r.layers)
+			}
+			slices.SortStableFunc(order[phase], func(a, b int) int { return r.mixtures[a].first() - r.mixtures[b].first() })
+		}
 	}
+}
+
+// kept takes the figure of a run where it was kept.
+func (r *mixtureRun) kept(mixture, window int) (ok bool) {
+	if r.Kept != nil {
+		r.kl[mixture][window], ok = r.Kept.Get(r.name(mixture, window))
+	}
+	return ok
+}
+
+// name is all that a run's figure depends on, beside the builds.
+func (r *mixtureRun) name(mixture, window int) string {
+	m := r.mixtures[mixture]
+	b := fmt.Appendf(nil, "%s %v", r.names[window], m.Phase)
+	if m.Shaken {
+		b = fmt.Appendf(b, " shaken %d", m.Layer)
+	}
+	for _, p := range m.Parts {
+		b = fmt.Appendf(b, " %v=%d", p.ID, p.Other)
+	}
+	return string(b)
+}
+
+// windowName is a digest of a window.
+func windowName(w dataset.Window) string {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(w.First))
+	for _, id := range w.IDs {
+		b = binary.LittleEndian.AppendUint64(b, uint64(id))
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(b))
 }
 
 func (r *mixtureRun) advance(n int) {
@@ -182,8 +237,9 @@ func (t *target) kl(row []float32) float64 {
 	return 0
 }
 
-// window measures all mixtures of a phase on a window.
-func (r *mixtureRun) window(ctx context.Context, phase addr.Phase, w dataset.Window) error {
+// window runs what is to be run of a phase on a window.
+func (r *mixtureRun) window(ctx context.Context, phase addr.Phase, index int) error {
+	w, order := r.Windows[index], r.order[index][phase]
 	base, err := r.baseline(ctx, phase, w)
 	if err != nil {
 		return err
@@ -196,16 +252,19 @@ func (r *mixtureRun) window(ctx context.Context, phase addr.Phase, w dataset.Win
 		group.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(r.order[phase]) || ctx.Err() != nil {
+				if i >= len(order) || ctx.Err() != nil {
 					return
 				}
-				index := r.order[phase][i]
-				kl, err := r.measure(ctx, b, r.mixtures[index], w, base)
+				mixture := order[i]
+				kl, err := r.measure(ctx, b, r.mixtures[mixture], w, base)
 				if err != nil {
 					stop(err)
 					return
 				}
-				r.kl[index] = append(r.kl[index], kl)
+				r.kl[mixture][index] = kl
+				if r.Kept != nil {
+					r.Kept.Put(r.name(mixture, index), kl)
+				}
 			}
 		})
 	}

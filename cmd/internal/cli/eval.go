@@ -60,7 +60,8 @@ further from its reference than max_delta is exit code 6.
 With --sensitivity, MODEL is a model of llima.hcl. It is built in each precision
 into the store; each part is measured in each of them while everything else is
 BF16, and the best mixtures of size and loss are listed, with the layer blocks of
-the one that --max-size or --max-kl asks for.
+the one that --max-size or --max-kl asks for. What is measured is kept: after an
+interruption the same command goes on.
 
 Where prefill and decode have other precisions decode is measured, token by
 token, as it writes the text; else prefill, which is faster.`,

@@ -87,6 +87,7 @@ type sensitivity struct {
 
 	model   *planner.Model // as llima.hcl has it
 	built   *uniforms
+	kept    *keptRuns
 	benches []*measure.Bench
 	windows []dataset.Window
 	singles []measure.Substitute
@@ -113,6 +114,9 @@ func (e *evaluator) sensitivity(cmd *cobra.Command, name string) (err error) {
 	if err := s.measure(cmd.Context()); err != nil {
 		return err
 	}
+	if s.doc.Time.KeptRuns > 0 && e.mode != "quiet" {
+		view.KeptRuns(e.env.Stderr, s.doc.Time.KeptRuns, s.doc.Time.MeasuredRuns)
+	}
 	if e.flags.plots != "" {
 		if err := s.plot(e.flags.plots); err != nil {
 			return err
@@ -130,6 +134,9 @@ func (s *sensitivity) close() error {
 		for _, m := range append([]*measure.Model{b.Reference}, b.Others...) {
 			errs = append(errs, m.Close())
 		}
+	}
+	if s.kept != nil {
+		errs = append(errs, s.kept.Close())
 	}
 	if s.built != nil {
 		errs = append(errs, s.built.close())
@@ -165,6 +172,11 @@ func (s *sensitivity) open(cmd *cobra.Command, name string, text *dataset.File) 
 		}
 		s.benches = append(s.benches, b)
 	}
+	figures, err := s.built.figures()
+	if err != nil {
+		return err
+	}
+	s.kept = &keptRuns{Figures: figures}
 	return s.cut(cmd.Context(), text)
 }
 

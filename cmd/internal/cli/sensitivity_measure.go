@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 
 	"github.com/llima-build/llima/cmd/internal/view"
+	"github.com/llima-build/llima/executor/store"
 	"github.com/llima-build/llima/formats/dataset"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
@@ -147,14 +149,59 @@ func (s *sensitivity) run(ctx context.Context, mixtures []measure.Mixture) error
 	return nil
 }
 
-// mixtures measures mixtures on windows, with progress.
+// mixtures measures mixtures on windows, with progress. What was kept is not
+// measured again.
 func (s *sensitivity) mixtures(ctx context.Context, what string, windows []dataset.Window, list []measure.Mixture) ([]measure.Figure, error) {
-	meter := view.NewMeter(s.env.Stderr, what, view.ProgressOptions{Mode: s.mode, Now: s.env.Now, Size: s.env.Size})
-	defer meter.Close()
-	runs := int64(len(list) * len(windows))
-	return measure.Mixtures(ctx, measure.MixtureOptions{
-		Benches: s.benches, Windows: windows, Progress: func(done, total int64) { meter.Set(int(done*runs/total), int(runs)) },
-	}, list)
+	s.kept.found, s.kept.missing = 0, 0
+	var meter *view.Meter
+	progress := func(done, total int64) { // by now it is known what was kept
+		if meter == nil {
+			meter = view.NewMeter(s.env.Stderr, s.kept.label(what), view.ProgressOptions{Mode: s.mode, Now: s.env.Now, Size: s.env.Size})
+		}
+		meter.Set(int(done*int64(s.kept.missing)/total), s.kept.missing)
+	}
+	figures, err := measure.Mixtures(ctx, measure.MixtureOptions{Benches: s.benches, Windows: windows, Kept: s.kept, Progress: progress}, list)
+	if meter != nil {
+		meter.Close()
+	}
+	s.kept.warn(s.env.Stderr)
+	s.doc.Time.KeptRuns += s.kept.found
+	s.doc.Time.MeasuredRuns += s.kept.missing
+	return figures, err
+}
+
+// keptRuns counts which runs were kept.
+type keptRuns struct {
+	*store.Figures
+	found, missing int
+	warned         bool
+}
+
+// Get implements [measure.Kept].
+func (k *keptRuns) Get(run string) (float64, bool) {
+	kl, ok := k.Figures.Get(run)
+	if ok {
+		k.found++
+	} else {
+		k.missing++
+	}
+	return kl, ok
+}
+
+// label is what progress counts.
+func (k *keptRuns) label(what string) string {
+	if k.found > 0 {
+		what += fmt.Sprintf(", %d more kept", k.found)
+	}
+	return what
+}
+
+// warn says once that figures are not kept: what is measured is no worse.
+func (k *keptRuns) warn(w io.Writer) {
+	if err := k.Err(); err != nil && !k.warned {
+		k.warned = true
+		fmt.Fprintln(w, "llima: warning: measurements are not kept:", err)
+	}
 }
 
 // figure returns what was measured of parts of a phase.

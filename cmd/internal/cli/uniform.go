@@ -2,12 +2,16 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/llima-build/llima/executor/store"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/internal/addr"
+	"github.com/llima-build/llima/modalix/emu"
 	"github.com/llima-build/llima/modalix/measure"
 	"github.com/llima-build/llima/planner"
 )
@@ -58,6 +62,27 @@ func (u *uniforms) bench() (*measure.Bench, error) {
 		all = append(all, opened)
 	}
 	return &measure.Bench{Reference: all[0], Others: all[1:]}, nil
+}
+
+// figures returns what is kept of the builds that were opened. Another command
+// may have published others since they were planned, so that is looked at
+// again.
+func (u *uniforms) figures() (*store.Figures, error) {
+	var names []string
+	for _, m := range u.graph.Models {
+		names = append(names, m.Config.Name)
+		if err := u.store.Forget(m.Config.Name); err != nil {
+			return nil, err
+		}
+	}
+	now, err := planner.Evaluate(u.graph, u.store)
+	if err != nil {
+		return nil, err
+	}
+	if now.Stale() {
+		return nil, fmt.Errorf("%s: what it is measured by was built again by another command, or removed\n  run this again when that is done", u.config.Name)
+	}
+	return u.store.Figures(measure.MixtureVersion, runtime.GOARCH+" "+emu.Kernels(), names)
 }
 
 // weightBytes returns what the weights of a part take in a precision.

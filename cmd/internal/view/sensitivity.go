@@ -13,7 +13,8 @@ import (
 // Sensitivity is the document of llima eval --sensitivity --json: what each
 // part loses in each precision while everything else is BF16, and the best
 // mixtures by what follows from that. KL are means over tokens, in nats; those of a
-// whole are means of the phases that were measured. Clocks stand in Time only.
+// whole are means of the phases that were measured. Clocks, and what is
+// of this command and not of the model, stand in Time only.
 type Sensitivity struct {
 	FormatVersion int                    `json:"format_version"`
 	Model         string                 `json:"model"`
@@ -85,10 +86,22 @@ type SensitivityChosen struct {
 	Layers string `json:"layers"` // layer blocks of llima.hcl
 }
 
-// SensitivityTime is how long it took.
+// SensitivityTime is how long it took, and what for: a run is of a mixture on a
+// window.
 type SensitivityTime struct {
-	BuildMillis float64 `json:"build_ms"`
-	WallMillis  float64 `json:"wall_ms"` // measuring
+	BuildMillis  float64 `json:"build_ms"`
+	WallMillis   float64 `json:"wall_ms"` // measuring
+	MeasuredRuns int     `json:"measured_runs"`
+	KeptRuns     int     `json:"kept_runs"` // measured before
+}
+
+// KeptRuns says how much was measured before.
+func KeptRuns(w io.Writer, kept, measured int) {
+	if measured == 0 {
+		fmt.Fprintf(w, "nothing to measure: %s kept from before\n", plural(kept, "run"))
+		return
+	}
+	fmt.Fprintf(w, "measured %s; %d more were kept from before\n", plural(measured, "run"), kept)
 }
 
 // SensitivityOptions says how much to show.

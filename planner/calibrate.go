@@ -66,9 +66,8 @@ func (m *Model) Wanted(layer int) []Wanted {
 			if len(t.Shape) != 2 {
 				continue
 			}
-			head := t.Name == m.Arch.HeadName()
-			f := p.FormatOf(m, head)
-			if !m.Calibrated(f, head) {
+			f := p.FormatOf(m, t.Name == m.Arch.HeadName())
+			if MethodOf(m.Config, f) != config.Calibrated {
 				continue
 			}
 			i := slices.IndexFunc(out, func(w Wanted) bool { return w.Tensor == t.Name })
@@ -266,9 +265,8 @@ func (m *Model) layerParams(t *Target, layer int) {
 func (m *Model) calibrateQuantize(t *Target, p *Part) {
 	var names []string
 	for _, s := range m.Tensors(p.ID) {
-		head := s.Name == m.Arch.HeadName()
-		f := p.FormatOf(m, head)
-		if len(s.Shape) == 2 && m.Calibrated(f, head) {
+		f := p.FormatOf(m, s.Name == m.Arch.HeadName())
+		if len(s.Shape) == 2 && MethodOf(m.Config, f) == config.Calibrated {
 			names = append(names, WeightsFile(s.Name, f))
 		}
 	}

@@ -172,23 +172,7 @@ func (m *Model) StoredIn(p config.Precision, head bool) Stored {
 	if m.Format != source.HF { // matrices stay what they are
 		return Stored{Precision: p}
 	}
-	s := storedIn(m.Config, p, head)
-	if f := FormatOf(m.Config, p, head); s.Method == config.Calibrated && !m.Calibrated(f, head) {
-		s.Method = MethodOf(&config.Model{}, f)
-	}
-	return s
-}
-
-// maxCalibratedHead is how many weights an output head may have that is
-// quantised by data: that takes some 45 bytes of memory for each.
-const maxCalibratedHead = 1 << 26
-
-// Calibrated reports whether matrices of a format are quantised by data, or the
-// output head. A head of a large vocabulary is not: it would take more memory
-// than all else, and gains little in 8 bits.
-func (m *Model) Calibrated(f quant.Format, head bool) bool {
-	large := head && m.Arch.VocabSize > maxCalibratedHead/m.Arch.HiddenSize
-	return MethodOf(m.Config, f) == config.Calibrated && !large
+	return storedIn(m.Config, p, head)
 }
 
 func storedIn(c *config.Model, p config.Precision, head bool) Stored {

@@ -205,7 +205,7 @@ func newMatrices(m *planner.Model, p planner.Part) []matrix {
 		f := planner.FormatOf(m.Config, precision, name == m.Arch.HeadName())
 		w := matrix{
 			file:   name + " " + f.String(),
-			refers: f.Bits == 16 && t.DType == tensor.BF16 || m.Calibrated(f, name == m.Arch.HeadName()),
+			refers: f.Bits == 16 && t.DType == tensor.BF16 || planner.MethodOf(m.Config, f) == config.Calibrated,
 			bytes:  f.SizeBytes(shape[0], shape[1]), program: f.SizeBytes(rows, shape[1]),
 		}
 		w.memory = min(int64(shape[0]), blockWeights/int64(shape[1])+1)*int64(shape[1])*int64(t.DType.Bytes()+3) + w.bytes/slack
@@ -365,11 +365,11 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 		return
 	}
 	cost.StoreBytes = graphText
-	widest, outputs := int64(m.Arch.HiddenSize), int64(0)
+	widest, matrix := int64(m.Arch.HiddenSize), int64(0)
 	for _, w := range m.Wanted(layer) {
 		src, _ := m.Checkpoint.Weight(w.Tensor)
 		n, k := src.Shape[0], src.Shape[1]
-		widest, outputs = max(widest, int64(k)), max(outputs, int64(n)*int64(k))
+		widest, matrix = max(widest, int64(k)), max(matrix, solvedMemory(int64(n)*int64(k), w.Tensor == m.Arch.HeadName()))
 		for _, f := range w.Formats {
 			if c.once(w.Tensor + " " + f.String()) {
 				cost.StoreBytes += f.SizeBytes(n, k)
@@ -378,7 +378,17 @@ func (c *coster) calibrate(t *planner.Target, cost *executor.Cost) {
 		}
 	}
 	kept := samples * tokens * int64(m.Arch.HiddenSize) * 2 * 2 * 4 // values of both models between passes
-	cost.MemoryBytes += widest*widest*96 + outputs*48 + kept
+	cost.MemoryBytes += widest*widest*96 + matrix + kept
+}
+
+// solvedMemory bounds what the matrix takes that is being quantised. The rows
+// of the output head go in strips: all that it takes as a whole is its weights
+// and what methods make of them.
+func solvedMemory(weights int64, head bool) int64 {
+	if !head {
+		return weights * 48
+	}
+	return weights*12 + min(weights, int64(calib.Defaults().Strip))*48
 }
 
 // selfMemory bounds what a model takes that writes text: its matrices in

@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/llima-build/llima/formats/tensor"
@@ -33,6 +34,8 @@ type Problem struct {
 	// GradTokens is how many tokens Grad is a mean over; 0: so many that it has
 	// no noise.
 	GradTokens int
+
+	first int // row of the matrix that this is a strip of
 }
 
 // Moments are means over tokens. x is an input in the model whose earlier
@@ -79,11 +82,14 @@ type Settings struct {
 	GradDamping   float64 // of Grad, where it has no noise
 	GradNoise     float64 // more of it, times outputs by tokens
 	Sweeps        int     // of coordinate descent over all rows, at most
+	// Strip is about how many weights are worked on at a time where rows do not
+	// depend on each other; it bounds what is held beside weights and results.
+	Strip int
 }
 
 // Defaults returns the settings that docs/quality.md measures.
 func Defaults() Settings {
-	return Settings{TargetDamping: 0.01, Damping: 0.003, Noise: 1.5, GradDamping: 0.02, GradNoise: 1, Sweeps: 6}
+	return Settings{TargetDamping: 0.01, Damping: 0.003, Noise: 1.5, GradDamping: 0.02, GradNoise: 1, Sweeps: 6, Strip: 1 << 24}
 }
 
 // Method says how a matrix was quantised.
@@ -129,58 +135,80 @@ func Solve(p *Problem, formats []quant.Format, s Settings) ([]*Result, error) {
 	if p.Fit.zero() {
 		return p.dataFree(formats)
 	}
-	noise := p.Fit.noise(s)
-	target, moved, err := p.target(s.TargetDamping + noise)
-	if err != nil {
-		return nil, err
-	}
-	h, err := p.Fit.damped(s.Damping + noise)
-	if err != nil {
-		return nil, err
-	}
-	g := p.gradient(s)
-	fit, held := p.judge(&p.Fit, g), p.judge(p.Held, g)
-	var out []*Result
-	for _, f := range formats {
-		simple, err := p.simple(f)
-		if err != nil {
+	list := make([]contest, len(formats))
+	for _, part := range p.strips(s.Strip) {
+		if err := part.solve(list, formats, s); err != nil {
 			return nil, err
 		}
-		m := newMatrix(p, f, target)
-		m.gptq(h.u)
-		m.descend(h.h, g, s.Sweeps)
-		r := choose(fit, held, []choice{{Calibrated, m}, {DataFree, simple}})
-		r.Report.Target = moved
-		out = append(out, r)
+	}
+	out := make([]*Result, len(formats))
+	for i := range list {
+		out[i] = list[i].choose(p.N)
 	}
 	return out, nil
 }
 
-// choice is a matrix that a method came to.
-type choice struct {
-	method Method
-	*matrix
+// strips divides a matrix into rows that do not depend on each other, some at
+// a time; it is one strip where gradients bind them together.
+func (p *Problem) strips(weights int) []*Problem {
+	if p.Grad != nil {
+		return []*Problem{p}
+	}
+	k := p.Fit.K
+	var out []*Problem
+	for rows := range slices.Chunk(p.W, max(1, weights/k)*k) {
+		first := len(out) * max(1, weights/k)
+		x := &Problem{N: len(rows) / k, W: rows, first: first}
+		x.Fit = p.Fit.rows(first, x.N)
+		if p.Held != nil {
+			held := p.Held.rows(first, x.N)
+			x.Held = &held
+		}
+		out = append(out, x)
+	}
+	return out
 }
 
-// choose takes the matrix with the least error on held-out inputs, or on those
-// that it was fitted to where there are no others; the first of equals.
-func choose(fit, held *judge, list []choice) *Result {
-	r := &Result{}
-	best, least := list[0], math.Inf(1)
-	for _, c := range list {
-		to := Candidate{Method: c.method, Fit: fit.error(c.matrix)}
-		decides := to.Fit
-		if held != nil {
-			to.Held = held.error(c.matrix)
-			decides = to.Held
-		}
-		if decides < least {
-			best, least = c, decides
-		}
-		r.Report.Candidates = append(r.Report.Candidates, to)
+// rows are the moments as they bear on some rows of the matrix.
+func (m *Moments) rows(first, n int) Moments {
+	out := Moments{Inputs: m.Inputs}
+	if m.Lag != nil {
+		out.Lag = m.Lag[first*m.K : (first+n)*m.K]
 	}
-	r.Codes, r.Scales, r.Report.Method = best.codes, best.float16(), best.method
-	return r
+	return out
+}
+
+// solve quantises one strip, and adds it to the contest of each format.
+func (p *Problem) solve(list []contest, formats []quant.Format, s Settings) error {
+	noise := p.Fit.noise(s)
+	target, moved, err := p.target(s.TargetDamping + noise)
+	if err != nil {
+		return err
+	}
+	h, err := p.Fit.damped(s.Damping + noise)
+	if err != nil {
+		return err
+	}
+	g := p.gradient(s)
+	judges := []*judge{p.judge(&p.Fit, g)}
+	if p.Held != nil {
+		judges = append(judges, p.judge(p.Held, g))
+	}
+	for i, f := range formats {
+		simple, err := p.simple(f)
+		if err != nil && p.first > 0 {
+			err = fmt.Errorf("rows from %d on: %w", p.first, err)
+		}
+		if err != nil {
+			return err
+		}
+		m := newMatrix(p, f, target)
+		m.gptq(h.u)
+		m.descend(h.h, g, s.Sweeps)
+		list[i].moved += float64(moved * float64(p.N))
+		list[i].add(judges, []choice{{Calibrated, m}, {DataFree, simple}})
+	}
+	return nil
 }
 
 // dataFree quantises where all inputs are zeros: nothing is known of others.

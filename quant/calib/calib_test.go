@@ -92,6 +92,42 @@ func outputError(x, w, q []float32, t, n, k int) float64 {
 	return sum / float64(t)
 }
 
+// TestStrips solves a matrix all at once and in strips, the last one shorter:
+// rows that do not depend on each other come out the same, and errors add up.
+func TestStrips(t *testing.T) {
+	const n, k, tokens = 23, 64, 200
+	r := rand.New(rand.NewPCG(7, 8))
+	x := inputs(r, tokens, k)
+	held := fit(k, moment(x[:tokens/2*k], x[:tokens/2*k], tokens/2, k))
+	p := &calib.Problem{N: n, W: matrixOf(r, n*k), Fit: fit(k, moment(x, x, tokens, k)), Held: &held}
+	formats := []quant.Format{{Bits: 4, GroupSize: 32}, {Bits: 8}}
+	want, err := calib.Solve(p, formats, calib.Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := calib.Defaults()
+	s.Strip = 5 * k
+	got, err := calib.Solve(p, formats, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range formats {
+		if !slices.Equal(got[i].Codes, want[i].Codes) || !slices.Equal(got[i].Scales, want[i].Scales) {
+			t.Errorf("%v: strips give other codes or scales", f)
+		}
+		for j, c := range got[i].Report.Candidates {
+			w := want[i].Report.Candidates[j]
+			if c.Method != w.Method || math.Abs(c.Held-w.Held) > 1e-6*w.Held || math.Abs(c.Fit-w.Fit) > 1e-6*w.Fit || !(w.Held > 0) {
+				t.Errorf("%v: strips are measured as %+v, the whole as %+v", f, c, w)
+			}
+		}
+	}
+	p.W[21*k] = 1e6 // more than codes of 4 bits reach
+	if _, err := calib.Solve(p, formats, s); err == nil || !strings.Contains(err.Error(), "rows from 20 on: quant: row 1,") {
+		t.Errorf("a weight of 1e6 in the last strip: %v", err)
+	}
+}
+
 // TestSolve compares with the scale search that sees no inputs, on inputs that
 // neither has seen, for every format.
 func TestSolve(t *testing.T) {

@@ -145,9 +145,6 @@ type judge struct {
 }
 
 func (p *Problem) judge(m *Moments, g blocks) *judge {
-	if m == nil {
-		return nil
-	}
 	j := &judge{n: p.N, k: m.K, w: p.W, h: m.H, g: g}
 	if m.Cross != nil || m.Lag != nil {
 		j.drift = make([]float32, len(p.W))
@@ -187,7 +184,8 @@ func (j *judge) step(move []float32) float64 {
 	return min(max(along/square, 0), 1)
 }
 
-// error returns the error of a matrix; see [Candidate].
+// error returns the error of a matrix, not yet as a part of the power; see
+// [Candidate].
 func (j *judge) error(m *matrix) float64 {
 	e := make([]float32, len(j.w))
 	for i := range m.n {
@@ -197,10 +195,7 @@ func (j *judge) error(m *matrix) float64 {
 		e[i] -= w
 	}
 	square, along := j.terms(e)
-	if !(j.power > 0) {
-		return 0
-	}
-	return (square - float64(2*along)) / j.power
+	return square - float64(2*along)
 }
 
 // dot is the sum of products, in float64; 0 where b is nil.

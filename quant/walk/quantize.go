@@ -248,6 +248,9 @@ func (s *step) solve(g group, fitted, out *sums) error {
 			continue
 		}
 		s.results = append(s.results, list...)
+		if isHead(g.gemms[i]) { // nothing comes after it
+			continue
+		}
 		r := list[0]
 		v := s.g.fixed[r.Tensor]
 		v.F = quant.Dequantize(r.Codes, r.Scales, r.N, r.K, r.Format)

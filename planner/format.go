@@ -29,16 +29,8 @@ func FormatOf(c *config.Model, p config.Precision, head bool) quant.Format {
 	case config.BF16:
 		return quant.Format{Bits: 16}
 	}
-	plain := f.Resolved()
-	switch MethodOf(c, f) {
-	case config.Nearest:
+	if MethodOf(c, f) == config.Nearest {
 		f.Method = quant.Nearest
-	case config.Search:
-		f.Method = quant.Search
-	case config.Calibrated:
-	}
-	if f.Method == plain {
-		f.Method = quant.Default
 	}
 	return f
 }
@@ -72,15 +64,15 @@ func groupSize(c *config.Model, p config.Precision) int {
 // MethodOf returns how codes and scales of a format are chosen, "" for BF16.
 func MethodOf(c *config.Model, f quant.Format) config.Method {
 	var p config.Precision
-	method := config.Nearest
 	switch f.Bits {
 	case 8:
 		p = config.INT8
 	case 4:
-		p, method = config.INT4, config.Search
+		p = config.INT4
 	default:
 		return ""
 	}
+	method := config.Search
 	if c.Calibration != nil {
 		method = config.Calibrated
 	}

@@ -3,7 +3,6 @@ package planner_test
 import (
 	"testing"
 
-	"github.com/llima-build/llima/formats/arch"
 	"github.com/llima-build/llima/hcl/config"
 	"github.com/llima-build/llima/planner"
 	"github.com/llima-build/llima/quant"
@@ -25,15 +24,15 @@ func TestFormatOf(t *testing.T) {
 		method    config.Method
 	}{
 		{config.Model{}, config.BF16, bf16, bf16, ""},
-		{config.Model{}, config.INT8, int8Channel, int8Channel, config.Nearest},
+		{config.Model{}, config.INT8, int8Channel, int8Channel, config.Search},
 		{config.Model{}, config.INT4, int4g32, int8Channel, config.Search},
-		{config.Model{Quantization: usual}, config.INT4, int4g32, int8Channel, config.Search},
+		{config.Model{Quantization: usual}, config.INT4, int4g32, quant.Format{Bits: 8, Method: quant.Nearest}, config.Search},
 		{config.Model{Quantization: grouped}, config.BF16, bf16, quant.Format{Bits: 8, GroupSize: 64}, ""},
 		{config.Model{Quantization: grouped}, config.INT4, quant.Format{Bits: 4}, quant.Format{Bits: 8, GroupSize: 64}, config.Search},
 		{config.Model{Quantization: chosen}, config.INT8, quant.Format{Bits: 8, Method: quant.Search}, bf16, config.Search},
 		{config.Model{Quantization: chosen}, config.INT4, quant.Format{Bits: 4, GroupSize: 32, Method: quant.Nearest}, bf16, config.Nearest},
 		{config.Model{Calibration: data}, config.INT8, int8Channel, int8Channel, config.Calibrated},
-		{config.Model{Calibration: data, Quantization: usual}, config.INT8, int8Channel, int8Channel, config.Nearest},
+		{config.Model{Calibration: data, Quantization: usual}, config.INT8, quant.Format{Bits: 8, Method: quant.Nearest}, quant.Format{Bits: 8, Method: quant.Nearest}, config.Nearest},
 		{config.Model{Calibration: data, Quantization: grouped}, config.INT4, quant.Format{Bits: 4}, quant.Format{Bits: 8, GroupSize: 64}, config.Calibrated},
 	} {
 		if got := planner.FormatOf(&c.model, c.precision, false); got != c.matrix {
@@ -44,22 +43,6 @@ func TestFormatOf(t *testing.T) {
 		}
 		if got := planner.MethodOf(&c.model, c.matrix); got != c.method {
 			t.Errorf("MethodOf(%+v, %s) = %q, want %q", c.model.Quantization, c.precision, got, c.method)
-		}
-	}
-}
-
-// TestLargeHead holds that a head of a large vocabulary is not calibrated.
-func TestLargeHead(t *testing.T) {
-	for vocab, want := range map[int]config.Method{1 << 17: config.Nearest, 1 << 14: config.Calibrated} {
-		m := &planner.Model{
-			Config: &config.Model{Calibration: &config.Calibration{}}, Format: "hf",
-			Arch: &arch.Config{VocabSize: vocab, HiddenSize: 1024},
-		}
-		if got := m.StoredIn(config.INT4, true); got.Method != want || got.Precision != config.INT8 {
-			t.Errorf("head of %d rows: %+v, want method %s", vocab, got, want)
-		}
-		if got := m.StoredIn(config.INT4, false); got.Method != config.Calibrated {
-			t.Errorf("matrices beside a head of %d rows: %+v", vocab, got)
 		}
 	}
 }

@@ -26,12 +26,11 @@ type Method uint8
 
 // The methods.
 const (
-	Default Method = iota // Search for 4 bits, Nearest for 8
+	Search  Method = iota // the least sum of squared errors
 	Nearest               // the greatest magnitude becomes the last code
-	Search                // the least sum of squared errors
 )
 
-var methods = [...]string{Default: "default", Nearest: "nearest", Search: "search"}
+var methods = [...]string{Search: "search", Nearest: "nearest"}
 
 // String returns the name of a method as llima.hcl spells it.
 func (m Method) String() string {
@@ -39,17 +38,6 @@ func (m Method) String() string {
 		return methods[m]
 	}
 	return fmt.Sprintf("method %d", uint8(m))
-}
-
-// Resolved returns the method of a format, never [Default] where it has codes.
-func (f Format) Resolved() Method {
-	switch {
-	case f.Method != Default, f.Bits == 16:
-		return f.Method
-	case f.Bits == 4:
-		return Search
-	}
-	return Nearest
 }
 
 // maxGroup bounds group sizes.
@@ -62,7 +50,7 @@ func (f Format) Check() error {
 		return fmt.Errorf("quant: %d bits, want 16, 8 or 4", f.Bits)
 	case f.Bits == 16 && f.GroupSize != 0:
 		return fmt.Errorf("quant: BF16 takes no group size, not %d", f.GroupSize)
-	case f.Bits == 16 && f.Method != Default || int(f.Method) >= len(methods):
+	case f.Bits == 16 && f.Method != 0 || int(f.Method) >= len(methods):
 		return fmt.Errorf("quant: %d bits with %v, which is no method of theirs", f.Bits, f.Method)
 	case f.GroupSize < 0 || f.GroupSize > maxGroup || f.GroupSize%16 != 0:
 		return fmt.Errorf("quant: group size %d, want a multiple of 16 up to %d, or 0 for the channel", f.GroupSize, maxGroup)

@@ -139,9 +139,9 @@ func TestSearchModel(t *testing.T) {
 			got, best = got+a, best+b
 		}
 		above := 100 * (got/best - 1)
-		t.Logf("%v, %v: %.4f %% above the least error", c.f, c.f.Resolved(), above)
+		t.Logf("%v, %v: %.4f %% above the least error", c.f, c.f.Method, above)
 		if !(above < c.bound) {
-			t.Errorf("%v, %v: %.4f %% above the least error, want less than %v", c.f, c.f.Resolved(), above, c.bound)
+			t.Errorf("%v, %v: %.4f %% above the least error, want less than %v", c.f, c.f.Method, above, c.bound)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (t *tile) reset(dt tensor.DType, n, k int, f Format) {
 	}
 	t.matrix.reset(dt, n, k, t.groups*t.group)
 	t.scale, t.peak = resize(t.scale, t.rows*t.groups), resize(t.peak, t.rows*t.groups)
-	if f.Resolved() == Search {
+	if f.Method == Search {
 		t.search = multipliers(f.Bits, t.group)
 	}
 }

@@ -96,7 +96,7 @@ func weights(a *executor.Action, use rewrite.WeightUse) error {
 	}
 	p := fingerprint.Preimage{Stage: "quantize_tensor", Version: tensorVersion, Params: fingerprint.Params{}, Inputs: inputs}
 	p.Params.Set("format", use.Format.String())
-	p.Params.Set("method", use.Format.Resolved().String())
+	p.Params.Set("method", use.Format.Method.String())
 	p.Params.Set("dtype", t.DType.String())
 	p.Params.Set("shape", []int{use.N, use.K})
 	return a.Memo(use.Location, p, func(file string) error {

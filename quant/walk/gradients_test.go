@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -252,6 +253,21 @@ func TestFisher(t *testing.T) {
 			t.Errorf("%s: gradients predict a divergence of %.3g, it is %.3g", c.tensor, predicted, got)
 		} else {
 			t.Logf("%s: gradients predict a divergence of %.3g, it is %.3g", c.tensor, predicted, got)
+		}
+	}
+}
+
+// TestGradientTexts checks which texts gradients come from.
+func TestGradientTexts(t *testing.T) {
+	s := open(t, bard)
+	all := s.windows(t, filepath.Join(text, "calibration.txt"), 8)
+	for _, c := range []struct{ texts, want int }{{3, 3}, {33, 32}, {128, 32}} {
+		var picked [][]int
+		for i := range c.want {
+			picked = append(picked, all[i*c.texts/c.want])
+		}
+		if got, want := s.gradients(t, all[:c.texts]), s.gradients(t, picked); !reflect.DeepEqual(got, want) {
+			t.Errorf("gradients of %d texts are not those of %d", c.texts, c.want)
 		}
 	}
 }

@@ -25,11 +25,9 @@ type Quantizer struct {
 	// HeldOut is how many texts, the last ones, only choose between candidates.
 	HeldOut int
 	// Gradient returns the mean of g·gᵀ for a matrix, [N, N], g the gradient of
-	// its outputs, nil where it is not known: every output then counts alike.
-	// It may itself be nil.
+	// its outputs as [Model.Gradients] finds it, nil where it is not known: every
+	// output then counts alike. It may itself be nil.
 	Gradient func(tensor string) ([]float32, error)
-	// GradientTexts is how many texts that was found from; 0: as many as there are.
-	GradientTexts int
 	// Progress is told how much of the work on a layer is done; it may be nil.
 	Progress func(done, total int)
 
@@ -289,11 +287,7 @@ func (s *step) matrix(gemm *onnx.Node, fit, held *calib.Moments) (*matrix, error
 	if s.q.Gradient == nil {
 		return m, nil
 	}
-	texts := s.q.GradientTexts
-	if texts == 0 {
-		texts = len(s.float)
-	}
-	m.problem.GradTokens = texts * s.q.Model.Tokens
+	m.problem.GradTokens = gradientTexts(len(s.float)) * s.q.Model.Tokens
 	var err error
 	m.problem.Grad, err = s.q.Gradient(m.name)
 	return m, err

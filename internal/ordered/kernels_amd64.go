@@ -43,3 +43,59 @@ func axpyAVX51264(y *float64, x *float64, a float64, n int)
 //
 //go:noescape
 func axpyAVX264(y *float64, x *float64, a float64, n int)
+
+// maximumAVX2 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func maximumAVX2(lanes *float32, x *float32, n int)
+
+// sumAVX2 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func sumAVX2(lanes *float32, x *float32, n int)
+
+// expSubAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func expSubAVX2(dst *float32, x *float32, imm float32, n int)
+
+// divImmAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func divImmAVX2(dst *float32, x *float32, imm float32, n int)
+
+// sigmoidAVX2 writes the function of n times 16 numbers.
+//
+//go:noescape
+func sigmoidAVX2(dst *float32, x *float32, imm float32, n int)
+
+// maximumAVX512 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func maximumAVX512(lanes *float32, x *float32, n int)
+
+// sumAVX512 folds n times 16 numbers into 16 lanes.
+//
+//go:noescape
+func sumAVX512(lanes *float32, x *float32, n int)
+
+// expSubAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func expSubAVX512(dst *float32, x *float32, imm float32, n int)
+
+// divImmAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func divImmAVX512(dst *float32, x *float32, imm float32, n int)
+
+// sigmoidAVX512 writes the function of n times 16 numbers.
+//
+//go:noescape
+func sigmoidAVX512(dst *float32, x *float32, imm float32, n int)
+
+// turnAVX2 transposes n blocks of 8 × 8 dwords: those of src lie beside each other,
+// those of dst below each other. Pitches are bytes.
+//
+//go:noescape
+func turnAVX2(dst *float32, dstPitch int, src *float32, srcPitch int, n int)

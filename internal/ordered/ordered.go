@@ -140,15 +140,22 @@ func multiplyPlain(c, a, b Matrix) {
 func Transpose(m Matrix) Matrix {
 	m.check()
 	t := Dense(make([]float32, m.Rows*m.Cols), m.Cols, m.Rows)
+	rows, cols := turn(t, m)
+	turnPlain(t, m, 0, cols, rows)
+	turnPlain(t, m, rows, 0, m.Rows)
+	return t
+}
+
+// turnPlain transposes rows [i, end) from column j on.
+func turnPlain(t, m Matrix, i, j, end int) {
 	const side = 32 // a square at a time, so that both sides stay in cache
-	for i0 := 0; i0 < m.Rows; i0 += side {
-		for j0 := 0; j0 < m.Cols; j0 += side {
-			for i := i0; i < min(i0+side, m.Rows); i++ {
+	for i0 := i; i0 < end; i0 += side {
+		for j0 := j; j0 < m.Cols; j0 += side {
+			for i := i0; i < min(i0+side, end); i++ {
 				for j, v := range m.Data[i*m.Stride+j0 : i*m.Stride+min(j0+side, m.Cols)] {
 					t.Data[(j0+j)*t.Stride+i] = v
 				}
 			}
 		}
 	}
-	return t
 }

@@ -67,3 +67,70 @@ func multiplyKernel(rows int, c []float32, ldc int, a []float32, lda int, b []fl
 		multiplyAVX21(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
 	}
 }
+
+// function is one of an element and a number that all elements share.
+type function struct {
+	avx2, avx512 func(dst, x *float32, imm float32, n int)
+}
+
+var (
+	expSub  = function{expSubAVX2, expSubAVX512}
+	divImm  = function{divImmAVX2, divImmAVX512}
+	sigmoid = function{sigmoidAVX2, sigmoidAVX512}
+)
+
+// elementwise does whole vectors and returns how many elements those were.
+func elementwise(f function, y, x []float32, imm float32) int {
+	n := len(y) / lanes
+	switch {
+	case n == 0 || level == Plain:
+		return 0
+	case level == AVX512:
+		f.avx512(&y[0], &x[0], imm, n)
+	default:
+		f.avx2(&y[0], &x[0], imm, n)
+	}
+	return n * lanes
+}
+
+// greatest sets lane to the greatest elements of whole vectors, and returns
+// how many elements those were.
+func greatest(lane *[lanes]float32, x []float32) int {
+	n := len(x) / lanes
+	switch {
+	case n == 0 || level == Plain:
+		return 0
+	case level == AVX512:
+		maximumAVX512(&lane[0], &x[0], n)
+	default:
+		maximumAVX2(&lane[0], &x[0], n)
+	}
+	return n * lanes
+}
+
+// sum is greatest for sums.
+func sum(lane *[lanes]float32, x []float32) int {
+	n := len(x) / lanes
+	switch {
+	case n == 0 || level == Plain:
+		return 0
+	case level == AVX512:
+		sumAVX512(&lane[0], &x[0], n)
+	default:
+		sumAVX2(&lane[0], &x[0], n)
+	}
+	return n * lanes
+}
+
+// turn transposes whole squares of 8 × 8 elements.
+func turn(t, m Matrix) (rows, cols int) {
+	const side, bytes = 8, 4
+	if level == Plain {
+		return 0, 0
+	}
+	rows, cols = m.Rows/side*side, m.Cols/side*side
+	for i := 0; i < rows && cols > 0; i += side {
+		turnAVX2(&t.Data[i], t.Stride*bytes, &m.Data[i*m.Stride], m.Stride*bytes, cols/side)
+	}
+	return rows, cols
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/llima-build/llima/formats/onnx/eval"
 	"github.com/llima-build/llima/formats/onnx/gradient"
+	"github.com/llima-build/llima/internal/ordered"
 	"github.com/llima-build/llima/quant/calib"
 )
 
@@ -195,11 +196,10 @@ func drawn(logits []float32, vocab int, r *rand.Rand) []float32 {
 // softmax turns logits into probabilities, in an order and with an exponential
 // of our own.
 func softmax(p, logits []float32) {
-	top := slices.Max(logits)
+	ordered.ExpOf(p, logits, ordered.Max(logits))
 	sum := 0.0
-	for i, v := range logits {
-		p[i] = eval.Exp(v - top)
-		sum += float64(p[i])
+	for _, v := range p {
+		sum += float64(v)
 	}
 	for i := range p {
 		p[i] = float32(float64(p[i]) / sum)

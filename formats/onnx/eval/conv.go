@@ -116,5 +116,5 @@ func geluOf(a attrs, args []*Value) ([]*Value, error) {
 	default:
 		return nil, fmt.Errorf("approximate = %q", v.Str)
 	}
-	return unary(f)(a, args)
+	return unary(each(f))(a, args)
 }

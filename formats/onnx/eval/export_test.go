@@ -2,11 +2,9 @@ package eval
 
 // For tests of the functions under the kernels.
 var (
-	Sigmoid  = sigmoid
 	Tanh     = tanh
 	Gelu     = gelu
 	GeluTanh = geluTanh
-	Fold     = fold
 )
 
 // Operators lists the operators that there are kernels for.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/llima-build/llima/formats/onnx"
+	"github.com/llima-build/llima/internal/ordered"
 )
 
 // kernel computes an operator; inputs and outputs say how many it must have.
@@ -32,29 +33,35 @@ var kernels = map[string]kernel{
 	"MatMul":           {2, 1, matMul},
 	"Mul":              {2, 1, arithmetic(func(x, y float32) float32 { return float32(x * y) })},
 	"RMSNormalization": {2, 1, rmsNorm},
-	"Relu":             {1, 1, unary(relu)},
+	"Relu":             {1, 1, unary(each(relu))},
 	"Reshape":          {2, 1, reshape},
 	"RotaryEmbedding":  {3, 1, rotary},
-	"Sigmoid":          {1, 1, unary(sigmoid)},
+	"Sigmoid":          {1, 1, unary(ordered.SigmoidOf)},
 	"Softmax":          {1, 1, softmax},
 	"Split":            {2, 1, splitColumns},
-	"Tanh":             {1, 1, unary(tanh)},
+	"Tanh":             {1, 1, unary(each(tanh))},
 	"TopK":             {2, 2, topK},
 	"Transpose":        {1, 1, transpose},
 	"Where":            {3, 1, where},
 }
 
-func unary(f func(float32) float32) func(attrs, []*Value) ([]*Value, error) {
+func unary(f func(y, x []float32)) func(attrs, []*Value) ([]*Value, error) {
 	return func(_ attrs, args []*Value) ([]*Value, error) {
 		x := args[0]
 		if x.DType != onnx.Float {
 			return nil, fmt.Errorf("%v is not supported", x.DType)
 		}
 		out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
-		for i, v := range x.F {
-			out.F[i] = f(v)
-		}
+		f(out.F, x.F)
 		return []*Value{out}, nil
+	}
+}
+
+func each(f func(float32) float32) func(y, x []float32) {
+	return func(y, x []float32) {
+		for i, v := range x {
+			y[i] = f(v)
+		}
 	}
 }
 

@@ -188,11 +188,13 @@ func rmsNorm(a attrs, args []*Value) ([]*Value, error) {
 	}
 	out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
 	for at := 0; at < len(x.F); at += n {
-		row := x.F[at : at+n]
-		squares := fold(n, func(i int) float32 { return float32(row[i] * row[i]) })
-		r := 1 / sqrt(squares/float32(n)+eps)
+		row, dst := x.F[at:at+n], out.F[at:at+n]
 		for i, v := range row {
-			out.F[at+i] = float32(float32(v*r) * gamma.F[i])
+			dst[i] = float32(v * v)
+		}
+		r := 1 / sqrt(ordered.Sum(dst)/float32(n)+eps)
+		for i, v := range row {
+			dst[i] = float32(float32(v*r) * gamma.F[i])
 		}
 	}
 	return []*Value{out}, nil
@@ -211,20 +213,7 @@ func softmax(a attrs, args []*Value) ([]*Value, error) {
 	n := int(x.Dims[axis])
 	out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
 	for at := 0; at < len(x.F); at += n {
-		row, dst := x.F[at:at+n], out.F[at:at+n]
-		top := row[0]
-		for _, v := range row[1:] {
-			if v > top {
-				top = v
-			}
-		}
-		for i, v := range row {
-			dst[i] = Exp(v - top)
-		}
-		sum := fold(n, func(i int) float32 { return dst[i] })
-		for i := range dst {
-			dst[i] /= sum
-		}
+		ordered.Softmax(out.F[at:at+n], x.F[at:at+n])
 	}
 	return []*Value{out}, nil
 }

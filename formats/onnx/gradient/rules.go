@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/llima-build/llima/formats/onnx/eval"
+	"github.com/llima-build/llima/internal/ordered"
 )
 
 // rules is the table of operators. Those that are missing have no gradient:
@@ -77,7 +77,7 @@ func gelu(n *node) error {
 		if x > nearZero || x < -nearZero {
 			phi = y / x
 		}
-		return phi + float32(x*float32(invSqrt2Pi*eval.Exp(float32(float32(-0.5*x)*x))))
+		return phi + float32(x*float32(invSqrt2Pi*ordered.Exp(float32(float32(-0.5*x)*x))))
 	}
 	if a.Str == "tanh" {
 		slope = func(x, y float32) float32 {

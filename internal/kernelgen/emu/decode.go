@@ -93,7 +93,7 @@ func nibblesToF32(l level, unsigned bool) decoder {
 	for i := range 16 {
 		DATA(4*i, F32(nibble(i, unsigned)))
 	}
-	d.setup = func() []reg.VecVirtual { return []reg.VecVirtual{l.load(table)} }
+	d.setup = func() []reg.VecVirtual { return []reg.VecVirtual{l.Load(table)} }
 	d.decode = func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 		if i > 0 {
 			VPSRLD(Imm(uint64(nibbleShift(i))), z, w)
@@ -137,7 +137,7 @@ func nibblesToBF16(unsigned bool) decoder {
 	}
 	return decoder{
 		name: name, inputs: 8, operands: 4,
-		setup: func() []reg.VecVirtual { return []reg.VecVirtual{bf16.load(table)} },
+		setup: func() []reg.VecVirtual { return []reg.VecVirtual{bf16.Load(table)} },
 		decode: func(z reg.VecVirtual, c []reg.VecVirtual, w reg.VecVirtual, i int) {
 			if i > 0 {
 				VPSRLW(Imm(uint64(4*i)), z, w)
@@ -179,10 +179,10 @@ func int8ToBF16() decoder {
 		setup: func() []reg.VecVirtual {
 			c := []reg.VecVirtual{}
 			for i := range 4 {
-				c = append(c, bf16.load(table.Offset(64*i)))
+				c = append(c, bf16.Load(table.Offset(64*i)))
 			}
 			for i := range 2 {
-				c = append(c, bf16.load(pair.Offset(64*i)))
+				c = append(c, bf16.Load(pair.Offset(64*i)))
 			}
 			return append(c, bf16.Constant(0x80808080), bf16.Constant(0xc3c3c3c3))
 		},

@@ -223,7 +223,7 @@ func subnormal() {
 	MOVQ(p, at)
 	MOVQ(lines, left)
 	Label("line")
-	check.look(bf16.load(Mem{Base: at}))
+	check.look(bf16.Load(Mem{Base: at}))
 	ADDQ(U8(64), at)
 	DECQ(left)
 	JNZ(LabelRef("line"))

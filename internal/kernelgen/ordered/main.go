@@ -3,7 +3,9 @@ package main
 
 import (
 	"fmt"
+	"math"
 
+	"github.com/llima-build/llima/internal/kernelgen/vector"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -21,7 +23,23 @@ func main() {
 		axpy("AVX512", bits, 64, ZMM)
 		axpy("AVX2", bits, 32, YMM)
 	}
+	for _, l := range []vector.Level{vector.AVX2, vector.AVX512} {
+		functions(l)
+	}
+	vector.Turn("float32")
 	Generate()
+}
+
+// functions writes the kernels of exponentials.
+func functions(l vector.Level) {
+	vector.Reduce(l, "maximum", float32(math.Inf(-1)), func(lane, x reg.VecVirtual) reg.VecVirtual { return l.Max(x, lane) })
+	vector.Reduce(l, "sum", 0, func(lane, x reg.VecVirtual) reg.VecVirtual { return l.Add(lane, x) })
+	one := func(name string, f func(x, imm reg.VecVirtual) reg.VecVirtual) {
+		vector.Elementwise(l, name, false, func(x, _, imm reg.VecVirtual) reg.VecVirtual { return f(x, imm) })
+	}
+	one("expSub", func(x, imm reg.VecVirtual) reg.VecVirtual { return l.Exp(l.Sub(x, imm)) })
+	one("divImm", func(x, imm reg.VecVirtual) reg.VecVirtual { return l.Div(x, imm) })
+	one("sigmoid", func(x, _ reg.VecVirtual) reg.VecVirtual { return l.Sigmoid(x) })
 }
 
 // multiply adds blocks of products to rows × 16 elements of c. Products are

@@ -74,7 +74,7 @@ func main() {
 		narrow(l)
 	}
 	searches(level{vector.AVX512}, true)
-	turn()
+	vector.Turn("int16")
 	pack(true)
 	pack(false)
 	Generate()

@@ -70,6 +70,18 @@ func TestOperators(t *testing.T) {
 		{"Add", []eval.Value{f32([]int64{2, 2}, 1, 2, 3, 4), f32([]int64{2}, 10, 20)}, nil, nil, []eval.Value{f32([]int64{2, 2}, 11, 22, 13, 24)}},
 		{"Add", []eval.Value{f32([]int64{1}, 1), f32([]int64{1}, 2)}, nil, nil, []eval.Value{f32([]int64{1}, 3)}},
 		{"Mul", []eval.Value{f32([]int64{2, 1}, 2, 3), f32([]int64{1, 2}, 5, 7)}, nil, nil, []eval.Value{f32([]int64{2, 2}, 10, 14, 15, 21)}},
+		{ // an element that is repeated along its row differs from the one before in its sign alone
+			"Div",
+			[]eval.Value{f32([]int64{1, 2}, 1, -1), f32([]int64{3, 1}, 0, float32(math.Copysign(0, -1)), 0)},
+			nil, nil,
+			[]eval.Value{f32([]int64{3, 2}, inf, -inf, -inf, inf, inf, -inf)},
+		},
+		{
+			"Where",
+			[]eval.Value{{DType: onnx.Bool, Dims: []int64{3, 1}, I: []int64{1, 0, 1}}, f32([]int64{3, 2}, 1, 2, 3, 4, 5, 6), f32([]int64{2}, 7, 8)},
+			nil, nil,
+			[]eval.Value{f32([]int64{3, 2}, 1, 2, 7, 8, 5, 6)},
+		},
 		{"Mul", []eval.Value{f32([]int64{2}, 2, 3), f32(nil, 5)}, nil, nil, []eval.Value{f32([]int64{2}, 10, 15)}},
 		{
 			"And",

@@ -18,20 +18,20 @@ type kernel struct {
 
 // kernels is the table of operators.
 var kernels = map[string]kernel{
-	"Add":              {2, 1, arithmetic(func(x, y float32) float32 { return x + y })},
+	"Add":              {2, 1, arithmetic(add)},
 	"And":              {2, 1, and},
 	"Cast":             {1, 1, cast},
 	"Concat":           {1, 1, concat},
 	"Conv":             {2, 1, conv},
 	"DequantizeLinear": {2, 1, dequantize},
-	"Div":              {2, 1, arithmetic(func(x, y float32) float32 { return x / y })},
+	"Div":              {2, 1, arithmetic(div)},
 	"Gather":           {2, 1, gather},
 	"Gelu":             {1, 1, geluOf},
 	"Gemm":             {2, 1, gemm},
 	"GreaterOrEqual":   {2, 1, compare(func(x, y int64) bool { return x >= y })},
 	"Less":             {2, 1, compare(func(x, y int64) bool { return x < y })},
 	"MatMul":           {2, 1, matMul},
-	"Mul":              {2, 1, arithmetic(func(x, y float32) float32 { return float32(x * y) })},
+	"Mul":              {2, 1, arithmetic(mul)},
 	"RMSNormalization": {2, 1, rmsNorm},
 	"Relu":             {1, 1, unary(each(relu))},
 	"Reshape":          {2, 1, reshape},
@@ -65,33 +65,63 @@ func each(f func(float32) float32) func(y, x []float32) {
 	}
 }
 
-func arithmetic(f func(x, y float32) float32) func(attrs, []*Value) ([]*Value, error) {
+// arithmetic combines tensors by a function of rows of one length.
+func arithmetic(f func(z, x, y []float32)) func(attrs, []*Value) ([]*Value, error) {
 	return func(_ attrs, args []*Value) ([]*Value, error) {
 		x, y := args[0], args[1]
 		if x.DType != onnx.Float || y.DType != onnx.Float {
 			return nil, fmt.Errorf("%v and %v are not supported", x.DType, y.DType)
-		}
-		if slices.Equal(x.Dims, y.Dims) {
-			out := &Value{DType: onnx.Float, Dims: x.Dims, F: make([]float32, len(x.F))}
-			for i := range out.F {
-				out.F[i] = f(x.F[i], y.F[i])
-			}
-			return []*Value{out}, nil
 		}
 		dims, n, err := broadcast(x, y)
 		if err != nil || n == 0 {
 			return []*Value{{DType: onnx.Float, Dims: dims}}, err
 		}
 		out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, n)}
+		a, b := rows[float32]{all: x.F}, rows[float32]{all: y.F}
 		eachRow(dims, args[:2], func(i, length int, at, step []int) {
-			a, b := at[0], at[1]
-			for j := range out.F[i : i+length] {
-				out.F[i+j] = f(x.F[a], y.F[b])
-				a, b = a+step[0], b+step[1]
-			}
+			f(out.F[i:i+length], a.row(at[0], step[0], length), b.row(at[1], step[1], length))
 		})
 		return []*Value{out}, nil
 	}
+}
+
+func add(z, x, y []float32) {
+	x, y = x[:len(z)], y[:len(z)]
+	for i := range z {
+		z[i] = x[i] + y[i]
+	}
+}
+
+func div(z, x, y []float32) {
+	x, y = x[:len(z)], y[:len(z)]
+	for i := range z {
+		z[i] = x[i] / y[i]
+	}
+}
+
+func mul(z, x, y []float32) {
+	x, y = x[:len(z)], y[:len(z)]
+	for i := range z {
+		z[i] = float32(x[i] * y[i])
+	}
+}
+
+// rows are those of an operand in the shape of a result.
+type rows[T any] struct {
+	all   []T
+	equal []T // a row of one element again and again, the one at an index
+	at    int
+}
+
+// row returns the row that begins at an index.
+func (r *rows[T]) row(at, step, length int) []T {
+	if step == 1 {
+		return r.all[at : at+length]
+	}
+	if r.at != at || len(r.equal) != length {
+		r.equal, r.at = slices.Repeat(r.all[at:at+1], length), at
+	}
+	return r.equal
 }
 
 func compare(f func(x, y int64) bool) func(attrs, []*Value) ([]*Value, error) {
@@ -137,15 +167,15 @@ func where(_ attrs, args []*Value) ([]*Value, error) {
 		return []*Value{{DType: onnx.Float, Dims: dims}}, err
 	}
 	out := &Value{DType: onnx.Float, Dims: dims, F: make([]float32, n)}
+	mask, yes, no := rows[int64]{all: c.I}, rows[float32]{all: x.F}, rows[float32]{all: y.F}
 	eachRow(dims, args[:3], func(i, length int, at, step []int) {
-		k, a, b := at[0], at[1], at[2]
-		for j := range out.F[i : i+length] {
-			if c.I[k] != 0 {
-				out.F[i+j] = x.F[a]
-			} else {
-				out.F[i+j] = y.F[b]
+		z, k := out.F[i:i+length], mask.row(at[0], step[0], length)[:length]
+		a, b := yes.row(at[1], step[1], length)[:length], no.row(at[2], step[2], length)[:length]
+		for j := range z {
+			z[j] = b[j]
+			if k[j] != 0 {
+				z[j] = a[j]
 			}
-			k, a, b = k+step[0], a+step[1], b+step[2]
 		}
 	})
 	return []*Value{out}, nil

@@ -6,6 +6,7 @@ package gradient
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/llima-build/llima/formats/onnx"
 	"github.com/llima-build/llima/formats/onnx/eval"
@@ -69,7 +70,7 @@ type node struct {
 	in, out []eval.Value
 	dy      [][]float32 // nil: zeros
 	wanted  []bool
-	add     func(input int, d []float32) // to the gradient of an input; d may be kept
+	add     func(input int, d []float32) // to the gradient of an input, which d may become
 }
 
 // node takes the gradients of a node's outputs to its inputs.
@@ -110,10 +111,13 @@ func (r *run) node(n *onnx.Node, reached map[string]bool) error {
 			}
 			return
 		}
-		r.grads[name] = append([]float32(nil), d...)
+		r.grads[name] = d
 	}
 	return rule(x)
 }
+
+// pass adds what remains the gradient of an output, or a part of it.
+func (n *node) pass(i int, d []float32) { n.add(i, slices.Clone(d)) }
 
 // float returns an input in floats, which has to be there.
 func (n *node) float(i int) (eval.Value, error) {

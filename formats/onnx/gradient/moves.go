@@ -13,7 +13,7 @@ func concat(n *node) error {
 			return err
 		}
 		if n.wanted[i] {
-			n.add(i, n.dy[0][at:at+len(x.F)])
+			n.pass(i, n.dy[0][at:at+len(x.F)])
 		}
 		at += len(x.F)
 	}

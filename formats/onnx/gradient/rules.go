@@ -41,7 +41,7 @@ func step(y float32) float32 {
 
 // same is for operators that leave the elements and their order as they are.
 func same(n *node) error {
-	n.add(0, n.dy[0])
+	n.pass(0, n.dy[0])
 	return nil
 }
 
@@ -96,7 +96,7 @@ func gelu(n *node) error {
 func add(n *node) error {
 	for i := range 2 {
 		if n.wanted[i] {
-			if err := n.reduce(i, n.dy[0]); err != nil {
+			if err := n.reduce(i, slices.Clone(n.dy[0])); err != nil {
 				return err
 			}
 		}
@@ -188,19 +188,20 @@ func where(n *node) error {
 	if c.I == nil {
 		return fmt.Errorf("condition is missing")
 	}
-	at := n
-	cond := slices.Repeat(c.I, len(n.out[0].F)/len(c.I)) // the mask's rows are the last dimensions
 	if !slices.Equal(c.Dims, n.out[0].Dims[len(n.out[0].Dims)-len(c.Dims):]) {
 		return fmt.Errorf("%v repeated to %v is not supported", c.Dims, n.out[0].Dims)
 	}
 	for i := 1; i <= 2; i++ {
-		if !at.wanted[i] {
+		if !n.wanted[i] {
 			continue
 		}
 		d := make([]float32, len(n.dy[0]))
-		for j, g := range n.dy[0] {
-			if (cond[j] != 0) == (i == 1) {
-				d[j] = g
+		for at := 0; at < len(d); at += len(c.I) { // the mask's rows are the last dimensions
+			to, from := d[at:at+len(c.I)], n.dy[0][at:at+len(c.I)]
+			for j, k := range c.I {
+				if (k != 0) == (i == 1) {
+					to[j] = from[j]
+				}
 			}
 		}
 		if err := n.reduce(i, d); err != nil {

@@ -4,25 +4,35 @@
 
 package ordered
 
-// multiplyAVX5121 adds to c [1,16] the products of a [1,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
+// multiplyAVX5121x16 adds to c [1,16] the products of a [1,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
 //
 //go:noescape
-func multiplyAVX5121(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+func multiplyAVX5121x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 
-// multiplyAVX5128 adds to c [8,16] the products of a [8,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
+// multiplyAVX5121x32 adds to c [1,32] the products of a [1,blocks·size] and b [blocks·size,32], a block at a time. Strides are bytes.
 //
 //go:noescape
-func multiplyAVX5128(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+func multiplyAVX5121x32(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 
-// multiplyAVX21 adds to c [1,16] the products of a [1,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
+// multiplyAVX5128x16 adds to c [8,16] the products of a [8,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
 //
 //go:noescape
-func multiplyAVX21(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+func multiplyAVX5128x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 
-// multiplyAVX24 adds to c [4,16] the products of a [4,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
+// multiplyAVX5128x32 adds to c [8,32] the products of a [8,blocks·size] and b [blocks·size,32], a block at a time. Strides are bytes.
 //
 //go:noescape
-func multiplyAVX24(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+func multiplyAVX5128x32(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+
+// multiplyAVX21x16 adds to c [1,16] the products of a [1,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
+//
+//go:noescape
+func multiplyAVX21x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+
+// multiplyAVX24x16 adds to c [4,16] the products of a [4,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.
+//
+//go:noescape
+func multiplyAVX24x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 
 // axpyAVX51232 adds a·x to y, n times 64 bytes.
 //

@@ -23,7 +23,7 @@ var level = best()
 // added to the element.
 const Block = 32
 
-// panel is how many columns a kernel takes at once.
+// panel is how many columns a kernel takes at least.
 const panel = 16
 
 // Axpy adds a·x to y: y[i] = fl(y[i] + fl(a·x[i])). x is at least as long as y.
@@ -79,8 +79,10 @@ func Multiply(c, a, b Matrix) {
 		return
 	}
 	whole := c.Cols / panel * panel
-	for j := 0; j < whole; j += panel {
-		multiplyPanel(c.Data[j:], c.Stride, a, b.Data[j:], b.Stride)
+	for j := 0; j < whole; {
+		n := kernelColumns(whole - j)
+		multiplyPanel(n, c.Data[j:], c.Stride, a, b.Data[j:], b.Stride)
+		j += n
 	}
 	rest := c.Cols - whole
 	if rest == 0 {
@@ -94,23 +96,23 @@ func Multiply(c, a, b Matrix) {
 	for i := range c.Rows {
 		copy(sums[i*panel:], c.Data[i*c.Stride+whole:][:rest])
 	}
-	multiplyPanel(sums, panel, a, wide, panel)
+	multiplyPanel(panel, sums, panel, a, wide, panel)
 	for i := range c.Rows {
 		copy(c.Data[i*c.Stride+whole:][:rest], sums[i*panel:])
 	}
 }
 
-// multiplyPanel adds to 16 columns of c.
-func multiplyPanel(c []float32, ldc int, a Matrix, b []float32, ldb int) {
+// multiplyPanel adds to columns of c that a kernel takes at once.
+func multiplyPanel(columns int, c []float32, ldc int, a Matrix, b []float32, ldb int) {
 	blocks, rest := a.Cols/Block, a.Cols%Block
 	for i := 0; i < a.Rows; {
 		n := kernelRows(a.Rows - i)
 		x, y := a.Data[i*a.Stride:], c[i*ldc:]
 		if blocks > 0 {
-			multiplyKernel(n, y, ldc, x, a.Stride, b, ldb, blocks, Block)
+			multiplyKernel(n, columns, y, ldc, x, a.Stride, b, ldb, blocks, Block)
 		}
 		if rest > 0 {
-			multiplyKernel(n, y, ldc, x[blocks*Block:], a.Stride, b[blocks*Block*ldb:], ldb, 1, rest)
+			multiplyKernel(n, columns, y, ldc, x[blocks*Block:], a.Stride, b[blocks*Block*ldb:], ldb, 1, rest)
 		}
 		i += n
 	}

@@ -51,20 +51,32 @@ func kernelRows(n int) int {
 	return rows
 }
 
-// multiplyKernel adds to rows × 16 elements of c; strides are elements.
-func multiplyKernel(rows int, c []float32, ldc int, a []float32, lda int, b []float32, ldb, blocks, size int) {
+// kernelColumns returns how many of n columns the next kernel takes.
+func kernelColumns(n int) int {
+	if level == AVX512 && n >= 2*panel {
+		return 2 * panel
+	}
+	return panel
+}
+
+// multiplyKernel adds to rows × columns elements of c; strides are elements.
+func multiplyKernel(rows, columns int, c []float32, ldc int, a []float32, lda int, b []float32, ldb, blocks, size int) {
 	// The last elements that the kernel touches.
-	_, _, _ = c[(rows-1)*ldc+panel-1], a[(rows-1)*lda+blocks*size-1], b[(blocks*size-1)*ldb+panel-1]
+	_, _, _ = c[(rows-1)*ldc+columns-1], a[(rows-1)*lda+blocks*size-1], b[(blocks*size-1)*ldb+columns-1]
 	const bytes = 4
 	switch {
-	case level == AVX512 && rows == 8:
-		multiplyAVX5128(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
-	case level == AVX512:
-		multiplyAVX5121(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
-	case rows == 4:
-		multiplyAVX24(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case level == AVX2 && rows == 4:
+		multiplyAVX24x16(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case level == AVX2:
+		multiplyAVX21x16(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case rows == 8 && columns == 2*panel:
+		multiplyAVX5128x32(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case rows == 8:
+		multiplyAVX5128x16(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+	case columns == 2*panel:
+		multiplyAVX5121x32(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
 	default:
-		multiplyAVX21(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
+		multiplyAVX5121x16(&c[0], ldc*bytes, &a[0], lda*bytes, &b[0], ldb*bytes, blocks, size)
 	}
 }
 

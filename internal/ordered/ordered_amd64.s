@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func multiplyAVX5121(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+// func multiplyAVX5121x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 // Requires: AVX, AVX512F
-TEXT ·multiplyAVX5121(SB), NOSPLIT, $0-64
+TEXT ·multiplyAVX5121x16(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), AX
 	MOVQ ldc+8(FP), CX
 	MOVQ a+16(FP), CX
@@ -36,9 +36,48 @@ product:
 	VZEROUPPER
 	RET
 
-// func multiplyAVX5128(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+// func multiplyAVX5121x32(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 // Requires: AVX, AVX512F
-TEXT ·multiplyAVX5128(SB), NOSPLIT, $0-64
+TEXT ·multiplyAVX5121x32(SB), NOSPLIT, $0-64
+	MOVQ c+0(FP), AX
+	MOVQ ldc+8(FP), CX
+	MOVQ a+16(FP), CX
+	MOVQ lda+24(FP), DX
+	MOVQ b+32(FP), DX
+	MOVQ ldb+40(FP), BX
+	MOVQ blocks+48(FP), SI
+	MOVQ size+56(FP), DI
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   DI, R8
+
+product:
+	VMOVUPS      (DX), Z2
+	VMOVUPS      64(DX), Z3
+	VBROADCASTSS (CX), Z4
+	VMULPS       Z4, Z2, Z2
+	VADDPS       Z2, Z0, Z0
+	VMULPS       Z4, Z3, Z2
+	VADDPS       Z2, Z1, Z1
+	ADDQ         $0x04, CX
+	ADDQ         BX, DX
+	DECQ         R8
+	JNZ          product
+	MOVQ         AX, R8
+	VADDPS       (R8), Z0, Z0
+	VMOVUPS      Z0, (R8)
+	VADDPS       64(R8), Z1, Z1
+	VMOVUPS      Z1, 64(R8)
+	DECQ         SI
+	JNZ          block
+	VZEROUPPER
+	RET
+
+// func multiplyAVX5128x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+// Requires: AVX, AVX512F
+TEXT ·multiplyAVX5128x16(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), AX
 	MOVQ ldc+8(FP), CX
 	MOVQ a+16(FP), DX
@@ -113,9 +152,135 @@ product:
 	VZEROUPPER
 	RET
 
-// func multiplyAVX21(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+// func multiplyAVX5128x32(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+// Requires: AVX, AVX512F
+TEXT ·multiplyAVX5128x32(SB), NOSPLIT, $0-64
+	MOVQ c+0(FP), AX
+	MOVQ ldc+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ lda+24(FP), BX
+	MOVQ b+32(FP), SI
+	MOVQ ldb+40(FP), DI
+	MOVQ blocks+48(FP), R8
+	MOVQ size+56(FP), R9
+	LEAQ (BX)(BX*2), R10
+	LEAQ (DX)(BX*4), R11
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   R9, R12
+
+product:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	VBROADCASTSS (DX), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z0, Z0
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z1, Z1
+	VBROADCASTSS (DX)(BX*1), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z2, Z2
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z3, Z3
+	VBROADCASTSS (DX)(BX*2), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z4, Z4
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z5, Z5
+	VBROADCASTSS (DX)(R10*1), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z6, Z6
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z7, Z7
+	VBROADCASTSS (R11), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z8, Z8
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z9, Z9
+	VBROADCASTSS (R11)(BX*1), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z10, Z10
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z11, Z11
+	VBROADCASTSS (R11)(BX*2), Z18
+	VMULPS       Z18, Z16, Z19
+	VADDPS       Z19, Z12, Z12
+	VMULPS       Z18, Z17, Z18
+	VADDPS       Z18, Z13, Z13
+	VBROADCASTSS (R11)(R10*1), Z18
+	VMULPS       Z18, Z16, Z16
+	VADDPS       Z16, Z14, Z14
+	VMULPS       Z18, Z17, Z16
+	VADDPS       Z16, Z15, Z15
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, R11
+	ADDQ         DI, SI
+	DECQ         R12
+	JNZ          product
+	MOVQ         AX, R12
+	VADDPS       (R12), Z0, Z0
+	VMOVUPS      Z0, (R12)
+	VADDPS       64(R12), Z1, Z1
+	VMOVUPS      Z1, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z2, Z2
+	VMOVUPS      Z2, (R12)
+	VADDPS       64(R12), Z3, Z3
+	VMOVUPS      Z3, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z4, Z4
+	VMOVUPS      Z4, (R12)
+	VADDPS       64(R12), Z5, Z5
+	VMOVUPS      Z5, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z6, Z6
+	VMOVUPS      Z6, (R12)
+	VADDPS       64(R12), Z7, Z7
+	VMOVUPS      Z7, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z8, Z8
+	VMOVUPS      Z8, (R12)
+	VADDPS       64(R12), Z9, Z9
+	VMOVUPS      Z9, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z10, Z10
+	VMOVUPS      Z10, (R12)
+	VADDPS       64(R12), Z11, Z11
+	VMOVUPS      Z11, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z12, Z12
+	VMOVUPS      Z12, (R12)
+	VADDPS       64(R12), Z13, Z13
+	VMOVUPS      Z13, 64(R12)
+	ADDQ         CX, R12
+	VADDPS       (R12), Z14, Z14
+	VMOVUPS      Z14, (R12)
+	VADDPS       64(R12), Z15, Z15
+	VMOVUPS      Z15, 64(R12)
+	DECQ         R8
+	JNZ          block
+	VZEROUPPER
+	RET
+
+// func multiplyAVX21x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 // Requires: AVX
-TEXT ·multiplyAVX21(SB), NOSPLIT, $0-64
+TEXT ·multiplyAVX21x16(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), AX
 	MOVQ ldc+8(FP), CX
 	MOVQ a+16(FP), CX
@@ -152,9 +317,9 @@ product:
 	VZEROUPPER
 	RET
 
-// func multiplyAVX24(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
+// func multiplyAVX24x16(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)
 // Requires: AVX
-TEXT ·multiplyAVX24(SB), NOSPLIT, $0-64
+TEXT ·multiplyAVX24x16(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), AX
 	MOVQ ldc+8(FP), CX
 	MOVQ a+16(FP), DX

@@ -10,7 +10,9 @@ func axpy64(_, _ []float64, _ float64) int { return 0 }
 
 func kernelRows(_ int) int { panic("llima: internal error: ordered: no kernels") }
 
-func multiplyKernel(_ int, _ []float32, _ int, _ []float32, _ int, _ []float32, _, _, _ int) {
+func kernelColumns(_ int) int { panic("llima: internal error: ordered: no kernels") }
+
+func multiplyKernel(_, _ int, _ []float32, _ int, _ []float32, _ int, _ []float32, _, _, _ int) {
 	panic("llima: internal error: ordered: no kernels")
 }
 

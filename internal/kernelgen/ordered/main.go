@@ -15,6 +15,7 @@ func main() {
 	ConstraintExpr("amd64")
 	for _, rows := range []int{1, 8} {
 		multiply("AVX512", rows, 1, ZMM)
+		multiply("AVX512", rows, 2, ZMM)
 	}
 	for _, rows := range []int{1, 4} {
 		multiply("AVX2", rows, 2, YMM)
@@ -42,13 +43,17 @@ func functions(l vector.Level) {
 	one("sigmoid", func(x, _ reg.VecVirtual) reg.VecVirtual { return l.Sigmoid(x) })
 }
 
-// multiply adds blocks of products to rows × 16 elements of c. Products are
+// multiply adds blocks of products to rows of vectors of c. Products are
 // rounded before they are added: there is no fused multiply-add here.
 func multiply(level string, rows, vectors int, vec func() reg.VecVirtual) {
-	bytes := 64 / vectors
-	TEXT(fmt.Sprintf("multiply%s%d", level, rows), NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)")
+	bytes := 64
+	if level == "AVX2" {
+		bytes = 32
+	}
+	name := fmt.Sprintf("multiply%s%dx%d", level, rows, vectors*bytes/4)
+	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("multiply%s%d adds to c [%d,16] the products of a [%d,blocks·size] and b [blocks·size,16], a block at a time. Strides are bytes.", level, rows, rows, rows))
+	Doc(fmt.Sprintf("%s adds to c [%d,%d] the products of a [%[2]d,blocks·size] and b [blocks·size,%[3]d], a block at a time. Strides are bytes.", name, rows, vectors*bytes/4))
 	c := Load(Param("c"), GP64())
 	ldc := Load(Param("ldc"), GP64())
 	a := Load(Param("a"), GP64())
@@ -89,7 +94,7 @@ func multiply(level string, rows, vectors int, vec func() reg.VecVirtual) {
 	Label("block")
 	for m := range sum {
 		for v := range sum[m] {
-			if vectors == 1 {
+			if level == "AVX512" {
 				VPXORD(sum[m][v], sum[m][v], sum[m][v])
 			} else {
 				VXORPS(sum[m][v], sum[m][v], sum[m][v])

@@ -17,7 +17,7 @@ import (
 // needed for a wanted gradient need not have them there. What a gradient does
 // not reach has a gradient of zeros.
 func Run(g *onnx.Graph, values, seeds map[string]eval.Value, want ...string) (map[string]eval.Value, error) {
-	r := &run{values: values, grads: map[string][]float32{}}
+	r := &run{values: values, grads: map[string][]float32{}, want: want}
 	for name, s := range seeds {
 		v, ok := values[name]
 		if !ok || len(s.F) != len(v.F) {
@@ -61,6 +61,7 @@ func Run(g *onnx.Graph, values, seeds map[string]eval.Value, want ...string) (ma
 type run struct {
 	values map[string]eval.Value
 	grads  map[string][]float32
+	want   []string
 }
 
 // node is an operator at work: what it read and made, the gradients of what
@@ -69,6 +70,7 @@ type node struct {
 	op      *onnx.Node
 	in, out []eval.Value
 	dy      [][]float32 // nil: zeros
+	kept    bool        // dy[0] is wanted itself
 	wanted  []bool
 	add     func(input int, d []float32) // to the gradient of an input, which d may become
 }
@@ -89,6 +91,7 @@ func (r *run) node(n *onnx.Node, reached map[string]bool) error {
 	if !some || !any {
 		return nil
 	}
+	x.kept = slices.Contains(r.want, n.Outputs[0])
 	rule, ok := rules[n.Op]
 	if !ok {
 		return fmt.Errorf("operator has no gradient")
@@ -116,8 +119,14 @@ func (r *run) node(n *onnx.Node, reached map[string]bool) error {
 	return rule(x)
 }
 
-// pass adds what remains the gradient of an output, or a part of it.
-func (n *node) pass(i int, d []float32) { n.add(i, slices.Clone(d)) }
+// start returns the gradient of the first output, for that of an input to be
+// written over it: a copy where it is read again.
+func (n *node) start(i int) []float32 {
+	if n.kept || slices.Contains(n.wanted[i+1:], true) {
+		return slices.Clone(n.dy[0])
+	}
+	return n.dy[0]
+}
 
 // float returns an input in floats, which has to be there.
 func (n *node) float(i int) (eval.Value, error) {

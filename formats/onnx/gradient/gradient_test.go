@@ -198,12 +198,17 @@ func TestSums(t *testing.T) {
 	square := eval.Value{DType: onnx.Float, Dims: x.Dims, F: []float32{9, 1}}
 	y := eval.Value{DType: onnx.Float, Dims: x.Dims, F: []float32{12, 0}}
 	values := map[string]eval.Value{"x": x, "square": square, "y": y, "aside": x}
-	got, err := gradient.Run(g, values, map[string]eval.Value{"y": {DType: onnx.Float, Dims: x.Dims, F: []float32{1, 10}}}, "x", "aside")
+	got, err := gradient.Run(g, values, map[string]eval.Value{"y": {DType: onnx.Float, Dims: x.Dims, F: []float32{1, 10}}}, "x", "aside", "square", "y")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if f := got["x"].F; f[0] != 7 || f[1] != -10 {
 		t.Errorf("gradient of x²+x = %v, want [7 -10]", f)
+	}
+	for _, name := range []string{"square", "y"} { // on the way to x, and wanted as well
+		if f := got[name].F; f[0] != 1 || f[1] != 10 {
+			t.Errorf("gradient of %s = %v, want [1 10]", name, f)
+		}
 	}
 	if f := got["aside"].F; f[0] != 0 || f[1] != 0 {
 		t.Errorf("gradient of what leads nowhere = %v", f)

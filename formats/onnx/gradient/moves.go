@@ -2,6 +2,7 @@ package gradient
 
 import (
 	"fmt"
+	"slices"
 )
 
 // concat joins tensors along the first dimension.
@@ -13,7 +14,7 @@ func concat(n *node) error {
 			return err
 		}
 		if n.wanted[i] {
-			n.pass(i, n.dy[0][at:at+len(x.F)])
+			n.add(i, slices.Clone(n.dy[0][at:at+len(x.F)]))
 		}
 		at += len(x.F)
 	}

@@ -66,19 +66,19 @@ func rmsNorm(n *node) error {
 	if e, ok := n.attr("epsilon"); ok {
 		eps = e.Float
 	}
-	d := make([]float32, len(x))
+	d := n.start(0)
 	width := len(gamma)
 	for at := 0; at < len(x); at += width {
 		var squares, dot float64
 		for i, w := range gamma {
 			v := float64(x[at+i])
 			squares += float64(v * v)
-			dot += float64(float64(float64(n.dy[0][at+i])*float64(w)) * v)
+			dot += float64(float64(float64(d[at+i])*float64(w)) * v)
 		}
 		r := 1 / math.Sqrt(squares/float64(width)+float64(eps))
 		along := float64(dot/float64(width)) * float64(r*r)
 		for i, w := range gamma {
-			g := float64(float64(n.dy[0][at+i]) * float64(w))
+			g := float64(float64(d[at+i]) * float64(w))
 			d[at+i] = float32(float64(r * (g - float64(along*float64(x[at+i])))))
 		}
 	}
@@ -90,15 +90,15 @@ func rmsNorm(n *node) error {
 func softmax(n *node) error {
 	y := n.out[0]
 	width := int(y.Dims[len(y.Dims)-1])
-	d := make([]float32, len(y.F))
+	d := n.start(0)
 	for at := 0; at < len(d); at += width {
-		p, g := y.F[at:at+width], n.dy[0][at:at+width]
+		p, g := y.F[at:at+width], d[at:at+width]
 		dot := 0.0
 		for i, v := range p {
 			dot += float64(float64(v) * float64(g[i]))
 		}
 		for i, v := range p {
-			d[at+i] = float32(v * float32(float64(g[i])-dot))
+			g[i] = float32(v * float32(float64(g[i])-dot))
 		}
 	}
 	n.add(0, d)
@@ -117,7 +117,7 @@ func rotary(n *node) error {
 	heads, width := int(n.integer("num_heads", 1)), int(x.Dims[2])
 	rows, dim := len(x.F)/width, width/heads
 	half := len(cos) / rows
-	d := append([]float32(nil), n.dy[0]...)
+	d := n.start(0)
 	for m := range rows {
 		for h := range heads {
 			at := m*width + h*dim

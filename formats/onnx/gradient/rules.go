@@ -41,7 +41,7 @@ func step(y float32) float32 {
 
 // same is for operators that leave the elements and their order as they are.
 func same(n *node) error {
-	n.pass(0, n.dy[0])
+	n.add(0, n.start(0))
 	return nil
 }
 
@@ -52,8 +52,8 @@ func elementwise(slope func(x, y float32) float32) func(*node) error {
 		if err != nil {
 			return err
 		}
-		d := make([]float32, len(x.F))
-		for i, g := range n.dy[0] {
+		d := n.start(0)
+		for i, g := range d {
 			d[i] = float32(g * slope(x.F[i], n.out[0].F[i]))
 		}
 		n.add(0, d)
@@ -96,7 +96,7 @@ func gelu(n *node) error {
 func add(n *node) error {
 	for i := range 2 {
 		if n.wanted[i] {
-			if err := n.reduce(i, slices.Clone(n.dy[0])); err != nil {
+			if err := n.reduce(i, n.start(i)); err != nil {
 				return err
 			}
 		}
@@ -112,18 +112,31 @@ func mul(n *node) error {
 		if !n.wanted[i] {
 			continue
 		}
-		other, err := n.spread(1 - i)
-		if err != nil {
+		if _, err := n.repeats(1 - i); err != nil {
 			return err
 		}
-		for j, g := range n.dy[0] {
-			other[j] = float32(g * other[j])
-		}
-		if err := n.reduce(i, other); err != nil {
+		d := n.start(i)
+		scale(d, n.in[1-i].F)
+		if err := n.reduce(i, d); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// scale multiplies by an operand that is repeated.
+func scale(d, by []float32) {
+	if len(by) == 1 {
+		for j, g := range d {
+			d[j] = float32(g * by[0])
+		}
+		return
+	}
+	for ; len(d) > 0; d = d[len(by):] {
+		for j, v := range by {
+			d[j] = float32(d[j] * v)
+		}
+	}
 }
 
 func div(n *node) error {
@@ -195,12 +208,11 @@ func where(n *node) error {
 		if !n.wanted[i] {
 			continue
 		}
-		d := make([]float32, len(n.dy[0]))
-		for at := 0; at < len(d); at += len(c.I) { // the mask's rows are the last dimensions
-			to, from := d[at:at+len(c.I)], n.dy[0][at:at+len(c.I)]
+		d := n.start(i)
+		for rest := d; len(rest) > 0; rest = rest[len(c.I):] { // the mask's rows are the last dimensions
 			for j, k := range c.I {
-				if (k != 0) == (i == 1) {
-					to[j] = from[j]
+				if (k != 0) != (i == 1) {
+					rest[j] = 0
 				}
 			}
 		}

@@ -261,7 +261,7 @@ func TestFisher(t *testing.T) {
 func TestGradientTexts(t *testing.T) {
 	s := open(t, bard)
 	all := s.windows(t, filepath.Join(text, "calibration.txt"), 8)
-	for _, c := range []struct{ texts, want int }{{3, 3}, {33, 32}, {128, 32}} {
+	for _, c := range []struct{ texts, want int }{{3, 3}, {33, 32}, {64, 32}} {
 		var picked [][]int
 		for i := range c.want {
 			picked = append(picked, all[i*c.texts/c.want])

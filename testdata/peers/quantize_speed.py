@@ -68,11 +68,12 @@ def main():
         "INT4 g32 search": ["-bits", "4", "-search"],
         "INT4 g128 search": ["-bits", "4", "-group", "128", "-search"],
         "INT8 nearest": ["-bits", "8", "-group", "0"],
+        "INT8 search": ["-bits", "8", "-group", "0", "-search"],
         "INT8 g32 nearest": ["-bits", "8"],
         "INT8 g32 search": ["-bits", "8", "-search"],
     }
     peers = ("Q4_0", "Q8_0", "Q4_K_S")
-    ratios = (("INT4 g32 nearest", "Q4_0"), ("INT4 g32 search", "Q4_K_S"), ("INT8 g32 nearest", "Q8_0"))
+    ratios = (("INT4 g32 nearest", "Q4_0"), ("INT4 g32 search", "Q4_K_S"), ("INT8 g32 nearest", "Q8_0"), ("INT8 g32 search", "Q8_0"))
     total = weight_bytes(a.model)
     for threads in map(int, a.threads.split(",")):
         contenders = {name: [a.quantize, *args, "-jobs", str(threads), a.model, out] for name, args in ours.items()}

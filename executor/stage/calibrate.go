@@ -257,7 +257,7 @@ func (w *walker) quantise(ctx context.Context, layer int, wanted []planner.Wante
 		formats[x.Tensor] = x.Formats
 	}
 	q := &walk.Quantizer{
-		Model: w.model, Settings: calib.Defaults(), HeldOut: heldOut(len(w.float.texts)),
+		Model: w.model, Settings: calib.Defaults(),
 		Formats:  func(tensor string) []quant.Format { return formats[tensor] },
 		Gradient: w.gradient, Progress: w.a.Progress,
 		Float: w.float.texts, Quantised: w.quantised.texts,
@@ -285,15 +285,6 @@ func (w *walker) quantise(ctx context.Context, layer int, wanted []planner.Wante
 		out = append(out, m)
 	}
 	return out, nil
-}
-
-// heldOut is how many of some texts only choose between candidates: an eighth,
-// and one where there are two or more.
-func heldOut(texts int) int {
-	if texts < 2 {
-		return 0
-	}
-	return max(texts/8, 1)
 }
 
 // readTokens reads the token ids of the samples.

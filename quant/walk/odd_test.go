@@ -51,7 +51,7 @@ func all(t *testing.T, m *walk.Model, f quant.Format) ([]walk.Result, error) {
 		return nil, err
 	}
 	q := &walk.Quantizer{
-		Model: m, Settings: calib.Defaults(), Formats: func(string) []quant.Format { return []quant.Format{f} }, HeldOut: 1,
+		Model: m, Settings: calib.Defaults(), Formats: func(string) []quant.Format { return []quant.Format{f} },
 		Gradient: func(name string) ([]float32, error) { return grads[name], nil },
 		Float:    m.NewStream(len(texts)), Quantised: m.NewStream(len(texts)),
 	}
@@ -177,11 +177,11 @@ func TestOdd(t *testing.T) {
 // TestCheck checks what a quantiser refuses.
 func TestCheck(t *testing.T) {
 	m := odd(t, "", nil)
-	q := &walk.Quantizer{Model: m, Float: m.NewStream(2), Quantised: m.NewStream(2), HeldOut: 2}
+	q := &walk.Quantizer{Model: m}
 	if _, err := q.Layer(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "some to fit to") {
-		t.Errorf("all texts held out: %v", err)
+		t.Errorf("no texts: %v", err)
 	}
-	q.HeldOut, q.Quantised = 0, m.NewStream(1)
+	q.Float, q.Quantised = m.NewStream(2), m.NewStream(1)
 	if _, err := q.Layer(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "want as many") {
 		t.Errorf("streams of two lengths: %v", err)
 	}

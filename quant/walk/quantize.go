@@ -22,8 +22,6 @@ type Quantizer struct {
 	// the quantised stream goes through that one. None, or 16 bits in its
 	// place, leave the stream the matrix as it is.
 	Formats func(tensor string) []quant.Format
-	// HeldOut is how many texts, the last ones, only choose between candidates.
-	HeldOut int
 	// Gradient returns the mean of g·gᵀ for a matrix, [N, N], g the gradient of
 	// its outputs as [Model.Gradients] finds it, nil where it is not known: every
 	// output then counts alike. It may itself be nil.
@@ -71,9 +69,18 @@ func (q *Quantizer) wanted(list []group) []group {
 	})
 }
 
+// heldOut is how many of some texts, the last ones, only choose between
+// candidates: an eighth, and one where there are two or more.
+func heldOut(texts int) int {
+	if texts < 2 {
+		return 0
+	}
+	return max(texts/8, 1)
+}
+
 func (q *Quantizer) check() error {
-	if n := len(q.Float); n != len(q.Quantised) || q.HeldOut < 0 || q.HeldOut >= n {
-		return fmt.Errorf("walk: %d texts in the float stream and %d in the quantised one, %d of them held out: want as many, and some to fit to", n, len(q.Quantised), q.HeldOut)
+	if n := len(q.Float); n != len(q.Quantised) || n == 0 {
+		return fmt.Errorf("walk: %d texts in the float stream and %d in the quantised one: want as many, and some to fit to", n, len(q.Quantised))
 	}
 	return nil
 }
@@ -167,7 +174,7 @@ func (s *step) group(ctx context.Context, g group, last bool) error {
 		want = append(want, c.residual)
 	}
 	s.left = last && !isHead(g.gemms[0])
-	fitted := len(s.float) - s.q.HeldOut
+	fitted := len(s.float) - heldOut(len(s.float))
 	err := each(ctx, len(s.float), func(i int) (out [2]map[string]eval.Value, err error) {
 		first := want
 		if s.left {

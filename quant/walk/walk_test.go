@@ -217,7 +217,7 @@ func (s *source) calibrated(t *testing.T, f quant.Format, picked [][]int, grads 
 	m := s.model(len(picked[0]))
 	q := &walk.Quantizer{
 		Model: m, Settings: calib.Defaults(), Formats: func(string) []quant.Format { return []quant.Format{f} },
-		HeldOut: len(picked) / 8, Float: m.NewStream(len(picked)), Quantised: m.NewStream(len(picked)),
+		Float: m.NewStream(len(picked)), Quantised: m.NewStream(len(picked)),
 	}
 	if err := errors.Join(m.Embed(q.Float, picked), m.Embed(q.Quantised, picked)); err != nil {
 		t.Fatal(err)
@@ -296,7 +296,7 @@ func TestResume(t *testing.T) {
 	formats := []quant.Format{{Bits: 4, GroupSize: 32}, {Bits: 8}}
 	start := func() *walk.Quantizer {
 		return &walk.Quantizer{
-			Model: m, Settings: calib.Defaults(), Formats: func(string) []quant.Format { return formats }, HeldOut: 1,
+			Model: m, Settings: calib.Defaults(), Formats: func(string) []quant.Format { return formats },
 			Float: m.NewStream(len(texts)), Quantised: m.NewStream(len(texts)),
 		}
 	}

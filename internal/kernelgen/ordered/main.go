@@ -14,15 +14,15 @@ import (
 func main() {
 	ConstraintExpr("amd64")
 	for _, rows := range []int{1, 8} {
-		multiply("AVX512", rows, 1, ZMM)
-		multiply("AVX512", rows, 2, ZMM)
+		multiply(vector.AVX512, rows, 1)
+		multiply(vector.AVX512, rows, 2)
 	}
 	for _, rows := range []int{1, 4} {
-		multiply("AVX2", rows, 2, YMM)
+		multiply(vector.AVX2, rows, 2)
 	}
 	for _, bits := range []int{32, 64} {
-		axpy("AVX512", bits, 64, ZMM)
-		axpy("AVX2", bits, 32, YMM)
+		axpy(vector.AVX512, bits)
+		axpy(vector.AVX2, bits)
 	}
 	for _, l := range []vector.Level{vector.AVX2, vector.AVX512} {
 		functions(l)
@@ -45,15 +45,11 @@ func functions(l vector.Level) {
 
 // multiply adds blocks of products to rows of vectors of c. Products are
 // rounded before they are added: there is no fused multiply-add here.
-func multiply(level string, rows, vectors int, vec func() reg.VecVirtual) {
-	bytes := 64
-	if level == "AVX2" {
-		bytes = 32
-	}
-	name := fmt.Sprintf("multiply%s%dx%d", level, rows, vectors*bytes/4)
-	TEXT(name, NOSPLIT, "func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)")
-	Pragma("noescape")
-	Doc(fmt.Sprintf("%s adds to c [%d,%d] the products of a [%[2]d,blocks·size] and b [blocks·size,%[3]d], a block at a time. Strides are bytes.", name, rows, vectors*bytes/4))
+func multiply(l vector.Level, rows, vectors int) {
+	bytes, columns := l.Bytes(), vectors*l.Lanes
+	vector.Kernel(fmt.Sprintf("multiply%s%dx%d", l.Name, rows, columns),
+		"func(c *float32, ldc int, a *float32, lda int, b *float32, ldb int, blocks int, size int)",
+		fmt.Sprintf("adds to c [%d,%d] the products of a [%[1]d,blocks·size] and b [blocks·size,%[2]d], a block at a time. Strides are bytes.", rows, columns))
 	c := Load(Param("c"), GP64())
 	ldc := Load(Param("ldc"), GP64())
 	a := Load(Param("a"), GP64())
@@ -87,34 +83,30 @@ func multiply(level string, rows, vectors int, vec func() reg.VecVirtual) {
 	sum := make([][]reg.VecVirtual, rows)
 	for m := range sum {
 		for range vectors {
-			sum[m] = append(sum[m], vec())
+			sum[m] = append(sum[m], l.Vec())
 		}
 	}
 	left := GP64()
 	Label("block")
 	for m := range sum {
 		for v := range sum[m] {
-			if level == "AVX512" {
-				VPXORD(sum[m][v], sum[m][v], sum[m][v])
-			} else {
-				VXORPS(sum[m][v], sum[m][v], sum[m][v])
-			}
+			l.Zero(sum[m][v])
 		}
 	}
 	MOVQ(size, left)
 	Label("product")
 	var w []reg.VecVirtual
 	for v := range vectors {
-		w = append(w, vec())
+		w = append(w, l.Vec())
 		VMOVUPS(Mem{Base: b, Disp: bytes * v}, w[v])
 	}
 	for m := range rows {
-		x := vec()
+		x := l.Vec()
 		if vectors > 1 {
 			VBROADCASTSS(row(m), x)
 		}
 		for v := range vectors {
-			p := vec()
+			p := l.Vec()
 			if vectors == 1 {
 				VMULPS_BCST(row(m), w[v], p)
 			} else {
@@ -147,13 +139,13 @@ func multiply(level string, rows, vectors int, vec func() reg.VecVirtual) {
 }
 
 // axpy adds a·x to y, whole vectors of it.
-func axpy(level string, bits, bytes int, vec func() reg.VecVirtual) {
-	TEXT(fmt.Sprintf("axpy%s%d", level, bits), NOSPLIT, fmt.Sprintf("func(y, x *float%d, a float%d, n int)", bits, bits))
-	Pragma("noescape")
-	Doc(fmt.Sprintf("axpy%s%d adds a·x to y, n times %d bytes.", level, bits, bytes))
+func axpy(l vector.Level, bits int) {
+	bytes := l.Bytes()
+	vector.Kernel(fmt.Sprintf("axpy%s%d", l.Name, bits), fmt.Sprintf("func(y, x *float%d, a float%[1]d, n int)", bits),
+		fmt.Sprintf("adds a·x to y, n times %d bytes.", bytes))
 	y := Load(Param("y"), GP64())
 	x := Load(Param("x"), GP64())
-	f := vec()
+	f := l.Vec()
 	s := Load(Param("a"), XMM())
 	n := Load(Param("n"), GP64())
 	if bits == 32 {
@@ -162,7 +154,7 @@ func axpy(level string, bits, bytes int, vec func() reg.VecVirtual) {
 		VBROADCASTSD(s, f)
 	}
 	Label("loop")
-	p := vec()
+	p := l.Vec()
 	if bits == 32 {
 		VMULPS(Mem{Base: x}, f, p)
 		VADDPS(Mem{Base: y}, p, p)
